@@ -1,0 +1,69 @@
+# Every target sets up what it needs: python3 and make are enough.
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: setup demo test test-slow lint format docs bench weights requirements clean
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml requirements/dev.txt requirements/uv.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genmnist needs Python 3.11 or newer")'
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+# The main job: train the reference VAE on all of MNIST and draw the report's figures 1 to 5.
+demo: setup
+	rm -rf demo
+	$(BIN)/genmnist train vae --out demo/run
+	cp demo/run/losses.png demo/figure-1-losses.png
+	$(BIN)/genmnist sample vae --model demo/run --out demo/figure-2-samples.png
+	$(BIN)/genmnist traverse vae --model demo/run --out demo/figure-3-traversal.png
+	$(BIN)/genmnist interpolate vae --model demo/run --space latent --out demo/figure-4-latent-interpolation.png
+	$(BIN)/genmnist interpolate vae --model demo/run --space pixel --out demo/figure-5-pixel-interpolation.png
+	@echo "Figures 1 to 5 are in demo/."
+
+test: setup
+	$(BIN)/pytest
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup
+	$(BIN)/python scripts/reference.py
+	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet docs docs/_build
+	@echo "Open docs/_build/index.html."
+
+bench: setup
+	$(BIN)/python bench/vae_training.py
+
+# Train again what ships in the package.
+weights: setup
+	rm -rf build/weights
+	$(BIN)/genmnist train vae --out build/weights/vae
+	$(BIN)/python scripts/bundle.py build/weights/vae "genmnist train vae"
+
+# Pin the newest versions that fit pyproject.toml.
+requirements: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --extra dev --extra docs \
+		--custom-compile-command "make requirements" --output-file requirements/dev.txt pyproject.toml
+	awk '/^uv==/ { found = 1; print; next } found && /^[^ ]/ { exit } found' requirements/dev.txt > requirements/uv.txt
+
+$(BIN)/uv:
+	python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+
+clean:
+	rm -rf $(VENV) build dist demo docs/_build

@@ -1,0 +1,43 @@
+"""genmnist: train, sample, explore and measure generative models of handwritten digits.
+
+>>> import genmnist
+>>> model = genmnist.load("vae", "bundled", device="cpu")
+>>> model.sample(64, seed=0).shape
+torch.Size([64, 28, 28])
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
+from genmnist.runs import Run, find
+from genmnist.version import __version__
+
+if TYPE_CHECKING:
+    from genmnist.api import info, load, resume, train
+
+__all__ = [
+    "GenmnistError",
+    "InterruptedRunError",
+    "Run",
+    "UsageError",
+    "__version__",
+    "find",
+    "info",
+    "load",
+    "resume",
+    "train",
+]
+
+_LAZY = ("info", "load", "resume", "train")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for, so that `genmnist --help` answers at once."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'genmnist' has no attribute {name!r}")
+    return getattr(import_module("genmnist.api"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

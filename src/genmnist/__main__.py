@@ -1,0 +1,5 @@
+"""`python -m genmnist` is `genmnist`."""
+
+from genmnist.cli import main
+
+main()

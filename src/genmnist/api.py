@@ -1,0 +1,266 @@
+"""The library: load a model, train one. The command line calls nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from genmnist import checkpoint, data
+from genmnist.checkpoint import Document
+from genmnist.device import Precision, choose_device, describe_machine
+from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
+from genmnist.figures import curves, grid
+from genmnist.models import FAMILIES, VAE, Model
+from genmnist.presets import Recipe, preset
+from genmnist.randomness import reseed
+from genmnist.runs import Found, Run, find
+from genmnist.training import Epoch, Event, Trainer, recording
+from genmnist.training.budget import fit_steps
+from genmnist.version import __version__
+
+Listener = Callable[[Event, Trainer], None]
+
+
+def load(
+    family: str | None = None,
+    model: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Model:
+    """Load a trained model, ready to sample.
+
+    >>> import genmnist
+    >>> genmnist.load("vae", "bundled", device="cpu").sample(2, seed=0).shape
+    torch.Size([2, 28, 28])
+
+    Args:
+        family: `vae`.
+        model: which one; see `find`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: `auto`, `float32`, `bfloat16` or `float16`.
+
+    Raises:
+        UsageError, GenmnistError: see `find`, `genmnist.device` and `genmnist.checkpoint`.
+    """
+    return load_found(find(family, model), family, device, precision)
+
+
+def load_found(
+    found: Found, family: str | None = None, device: str = "auto", precision: str = "auto"
+) -> Model:
+    """Load the model of a file that `find` found."""
+    place = choose_device(device)
+    model, document = checkpoint.load(found.path, family)
+    model.trained = document.training
+    return model.place(place, precision)
+
+
+def load_vae(found: Found, device: str = "auto", precision: str = "auto") -> VAE:
+    """Load a VAE that `find` found."""
+    model = load_found(found, "vae", device, precision)
+    return cast("VAE", model)
+
+
+def held_out(model: Model, dataset: str | None = None, data_dir: str | Path | None = None) -> data.Dataset:
+    """Load the test images of a named set, of a folder, or of the set that a model was trained on.
+
+    Raises:
+        UsageError: the model was trained on a folder, which must be named again.
+        GenmnistError: see `genmnist.data.load`.
+    """
+    if dataset is None and data_dir is None and model.trained.get("data_dir"):
+        raise UsageError("the model was trained on a folder of images: name it by --data-dir, or a --dataset")
+    return data.load(dataset or str(model.trained.get("dataset", "mnist")), data_dir).test
+
+
+def info(path: str | Path) -> tuple[Document, dict[str, torch.Tensor]]:
+    """Return what a checkpoint, or the one in a run folder, says of itself, and its tensors by name.
+
+    Raises:
+        UsageError, GenmnistError: see `find` and `genmnist.checkpoint.read`.
+    """
+    return checkpoint.read(find(None, path).path)
+
+
+def train(
+    family: str,
+    preset_name: str | None = None,
+    *,
+    options: dict[str, Any] | None = None,
+    recipe: dict[str, Any] | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    dataset: str = "mnist",
+    data_dir: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    compiled: bool = False,
+    out: str | Path | None = None,
+    sample_every: int = 1,
+    save_every: float = 20.0,
+    listen: Listener | None = None,
+) -> Run:
+    """Train a model of `family` and return its run folder.
+
+    Args:
+        family: `vae`.
+        preset_name: a name in `genmnist.presets`; None is the family's default.
+        options: changes to the preset's model options, such as `{"beta": 4.0}`.
+        recipe: changes to the preset's recipe, such as `{"epochs": 3}`.
+        steps: train for exactly so many steps instead of the recipe's epochs.
+        budget: train for about so many seconds instead: the steps that fit are measured, then fixed.
+        seed: fixes everything random.
+        dataset, data_dir: what to train on; see `genmnist.data.load`.
+        device, precision: where and how to compute; see `genmnist.device`.
+        compiled: run the step through torch.compile, which needs a C++ compiler on a CPU.
+        out: the run folder; None is `runs/<family>/<time>`.
+        sample_every: epochs between two pictures of samples; 0 for none.
+        save_every: seconds between two saves of the training state.
+        listen: called with every event and the trainer.
+
+    Raises:
+        UsageError: an option makes no sense.
+        GenmnistError: the data, the device or the disk are not there, or the loss is no longer finite.
+        InterruptedRunError: SIGINT or SIGTERM came; the state was saved first.
+    """
+    started = time.perf_counter()
+    name, entry = preset(family, preset_name)
+    place = choose_device(device)
+    config: dict[str, Any] = {
+        "family": family,
+        "preset": name,
+        "options": entry.options.replace(options or {}).asdict(),
+        "recipe": entry.recipe.replace(recipe or {}).asdict(),
+        "steps": steps,
+        "budget": budget,
+        "seed": seed,
+        "dataset": dataset,
+        "data_dir": str(Path(data_dir).absolute()) if data_dir else None,
+        "device": str(place),
+        "precision": Precision.choose(precision, place).name,
+        "compiled": compiled,
+        "sample_every": sample_every,
+        "save_every": save_every,
+    }
+    splits = data.load(dataset, data_dir)
+    config["data_checksum"] = splits.train.checksum()
+    if budget is not None:
+        config["steps"] = fit_steps(_trainer(config, splits), budget, started + budget)
+    trainer = _trainer(config, splits)
+    config["steps"] = trainer.steps
+    config |= {"versions": versions(), "machine": describe_machine(), "command": sys.argv}
+    run = Run.create(config, out)
+    return _carry_on(run, trainer, listen)
+
+
+def resume(folder: str | Path, device: str | None = None, listen: Listener | None = None) -> Run:
+    """Go on with a run that was interrupted or killed, to exactly the weights it would have had.
+
+    Args:
+        folder: the run folder.
+        device: another device than the run's own, if it must be.
+        listen: called with every event and the trainer.
+
+    Raises:
+        UsageError: there is no run, or it has finished.
+        GenmnistError: the run's files are damaged, or its data are not what they were; and as `train`.
+    """
+    run = Run.open(folder)
+    if run.finished:
+        raise UsageError(f"{folder} has finished: there is nothing left to resume")
+    config = run.config
+    if device:
+        config["device"] = str(choose_device(device))
+    try:
+        splits = data.load(config["dataset"], config["data_dir"])
+        if splits.train.checksum() != config["data_checksum"]:
+            raise GenmnistError(
+                f"the data of {folder} have changed since it began: bring them back, or train anew"
+            )
+        trainer = _trainer(config, splits)
+    except (KeyError, TypeError, UsageError) as error:
+        raise GenmnistError(f"{run.config_file} is damaged ({error}): train anew") from error
+    recording.restore(run, trainer)
+    return _carry_on(run, trainer, listen)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions on which a result may depend."""
+    return {"genmnist": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _trainer(config: dict[str, Any], splits: data.Splits) -> Trainer:
+    place = choose_device(config["device"])
+    reseed(torch.device("cpu"), config["seed"], "weights")
+    model = FAMILIES[config["family"]].from_options(config["options"]).place(place, config["precision"])
+    return Trainer(
+        model,
+        splits,
+        Recipe.of(config["recipe"]),
+        steps=config["steps"],
+        seed=config["seed"],
+        compiled=config["compiled"],
+    )
+
+
+def _carry_on(run: Run, trainer: Trainer, listen: Listener | None) -> Run:
+    """Train to the end, with pictures on the way, whatever was done before."""
+    config = run.config
+    every, seed = config["sample_every"], config["seed"]
+    if every and trainer.step == 0:
+        _picture(run, trainer, 0, seed)
+    with _interruptible() as interrupted:
+        for event in recording.record(run, trainer, config["save_every"]):
+            if isinstance(event, Epoch):
+                epoch = len(trainer.history)
+                if every and (epoch % every == 0 or trainer.step >= trainer.steps):
+                    _picture(run, trainer, epoch, seed)
+            if listen:
+                listen(event, trainer)
+            if interrupted.is_set() and trainer.step < trainer.steps:
+                recording.save(run, trainer)
+                raise InterruptedRunError(
+                    f"interrupted at step {trainer.step:,} of {trainer.steps:,}, which is saved: "
+                    f"go on with `genmnist train {config['family']} --resume {run.folder}`"
+                )
+    curves.losses(run.metrics, run.folder / "losses.png", f"{config['family']} · {config['preset']}")
+    recording.finish(run, trainer)
+    return run
+
+
+def _picture(run: Run, trainer: Trainer, epoch: int, seed: int) -> None:
+    """Draw the same 64 points of noise through the model as it is now."""
+    model = trainer.result.eval()
+    grid.save(grid.grid(model.sample(64, seed)), run.samples / f"epoch_{epoch:03d}.png")
+    trainer.model.train()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event that is looked at between steps; a second one stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread only
+        return
+
+    def note(number: int, frame: object) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,110 @@
+"""How commands speak: sentences, bars, thumbnails, or one JSON document."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from rich.console import Console
+    from rich.text import Text
+
+_LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal to draw a bar on
+
+
+class Output:
+    """Where one command speaks. Sentences go to standard output, or to standard error beside `--json`."""
+
+    def __init__(self, command: str, as_json: bool = False, quiet: bool = False) -> None:
+        from rich.console import Console
+
+        self.as_json, self.quiet = as_json, quiet
+        self.errors = Console(stderr=True, highlight=False, quiet=quiet)
+        self.console = self.errors if as_json else Console(highlight=False, quiet=quiet)
+        self.document: dict[str, Any] = {"command": command}
+        self._started = time.perf_counter()
+
+    def say(self, text: str) -> None:
+        """Say something to people."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to the JSON document."""
+        self.document |= facts
+
+    def wrote(self, path: Path, picture: Image.Image | None = None) -> None:
+        """Show a thumbnail where the terminal can, then the path and the time it all took."""
+        seconds = time.perf_counter() - self._started
+        self.note(out=str(path), seconds=round(seconds, 3))
+        if picture is not None and self.console.is_terminal and not self.quiet:
+            self.console.print(thumbnail(picture, self.console.width))
+        self.say(f"wrote {path} in {seconds:.1f} s")
+
+    def table(self, rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None:
+        """Show a table to people."""
+        from rich.table import Table
+
+        table = Table(*heads, show_header=bool(heads), box=None, padding=(0, 2, 0, 0))
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table, markup=False)
+
+    def finish(self) -> None:
+        """Print the JSON document, if one was asked for."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(self.document, indent=2) + "\n")
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[..., None]]:
+        """Show progress; yields a function to call with how much is done and, if there is one, a remark."""
+        if not self.errors.is_terminal or self.quiet:
+            yield _Lines(self.errors, what, total)
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.errors, transient=True) as progress:
+            task = progress.add_task(what, total=total)
+
+            def advance(done: int, remark: str = "") -> None:
+                progress.update(task, completed=done, description=f"{what} {remark}".strip())
+
+            yield advance
+
+
+class _Lines:
+    """Progress for logs and pipes: a plain line every few seconds."""
+
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        self.console, self.what, self.total = console, what, total
+        self.last = time.monotonic()
+
+    def __call__(self, done: int, remark: str = "") -> None:
+        if time.monotonic() - self.last >= _LINE_EVERY:
+            self.last = time.monotonic()
+            self.console.print(f"{self.what} {done:,}/{self.total:,} {remark}".rstrip(), soft_wrap=True)
+
+
+def thumbnail(picture: Image.Image, width: int) -> Text:
+    """Draw a picture in half blocks, two pixels to a character."""
+    from PIL import Image
+    from rich.text import Text
+
+    columns = min(width, 96, picture.width)
+    rows = max(2, 2 * round(columns * picture.height / picture.width / 2))
+    pixels = picture.convert("RGB").resize((columns, rows), Image.Resampling.BOX).load()
+    if pixels is None:
+        return Text()
+    text = Text(no_wrap=True, end="")
+    for y in range(0, rows, 2):
+        for x in range(columns):
+            upper, lower = pixels[x, y], pixels[x, y + 1]
+            text.append("▀", f"rgb{upper} on rgb{lower}".replace(" ", "").replace("on", " on "))
+        text.append("\n")
+    return text

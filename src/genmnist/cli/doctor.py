@@ -1,0 +1,67 @@
+"""`genmnist doctor`: whether this machine can do what genmnist asks of it."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+
+from genmnist.cli import options as opt
+from genmnist.cli.console import Output
+from genmnist.errors import GenmnistError
+
+
+def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.Json = False) -> None:
+    """Check versions, device, precision, data and weights, and time matrix products."""
+    output = Output("doctor", as_json, quiet)
+
+    import torch
+
+    from genmnist import api
+    from genmnist.data import load
+    from genmnist.device import Precision, choose_device, describe_machine
+    from genmnist.presets import FAMILIES
+    from genmnist.runs import find
+
+    place = choose_device(device)
+    facts: dict[str, object] = {
+        **api.versions(),
+        "machine": describe_machine(),
+        "device": str(place),
+        "precision": Precision.choose("auto", place).name,
+    }
+    for dtype in (torch.float32, torch.bfloat16):
+        facts[f"{str(dtype).removeprefix('torch.')} products"] = f"{_gigaflops(place, dtype):,.0f} GFLOP/s"
+    problems = 0
+    shipped: dict[str, Callable[[], object]] = {"mnist": load}
+    for family in FAMILIES:
+        shipped[f"bundled {family}"] = functools.partial(
+            api.load_found, find(family, "bundled"), family, device
+        )
+    for name, check in shipped.items():
+        try:
+            check()
+            facts[name] = "verified"
+        except GenmnistError as error:
+            problems += 1
+            facts[name] = str(error)
+    output.note(**facts, problems=problems)
+    output.table([key, str(value)] for key, value in facts.items())
+    output.finish()
+    if problems:
+        raise GenmnistError(f"{problems} of the files that ship with genmnist are damaged: install it again")
+
+
+def _gigaflops(device: object, dtype: object) -> float:
+    import torch
+
+    size, rounds = 1024, 8
+    matrix = torch.ones(size, size, device=device, dtype=dtype)  # type: ignore[call-overload]
+    best = float("inf")
+    for _ in range(4):
+        started = time.perf_counter()
+        for _ in range(rounds):
+            product = matrix @ matrix
+        product[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 * rounds / best / 1e9

@@ -1,0 +1,60 @@
+"""`genmnist info`: what a checkpoint or a run says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genmnist.cli import options as opt
+from genmnist.cli.console import Output
+from genmnist.presets import FAMILIES
+from genmnist.runs import Run, find
+
+
+def info(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="FILE|RUN", help="A checkpoint, a run folder, or a family's bundled weights."),
+    ],
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Show what a checkpoint or a run folder holds."""
+    output = Output("info", as_json, quiet)
+    found = find(what, "bundled") if what in FAMILIES and not Path(what).exists() else find(None, what)
+
+    from genmnist import api
+
+    document, weights = api.info(found.path)
+    size = found.path.stat().st_size
+    facts = {
+        "file": str(found.path),
+        "bytes": size,
+        **vars(document),
+        "tensors": len(weights),
+        "parameters": sum(tensor.numel() for tensor in weights.values()),
+        "dtype": ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})),
+    }
+    if Path(what).is_dir():
+        run = Run.open(what)
+        facts |= {"finished": run.finished, "epochs": len(run.metrics)}
+    output.note(**facts)
+    output.table(_rows(facts))
+    output.finish()
+
+
+def _rows(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{name}", _text(inner)) for name, inner in value.items())
+        else:
+            yield key, _text(value)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"

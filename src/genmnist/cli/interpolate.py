@@ -1,0 +1,94 @@
+"""`genmnist interpolate`: from one digit to another, through latent space and through pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genmnist.cli import options as opt
+from genmnist.cli.console import Output
+from genmnist.runs import find
+
+app = typer.Typer(help="Walk from one digit to another.", no_args_is_help=True)
+
+_SPACES, _PATHS = ("latent", "pixel", "both"), ("lerp", "slerp")
+
+
+@app.command()
+def vae(
+    model: opt.Model = None,
+    space: Annotated[
+        str, typer.Option(help="latent, pixel, or both one under the other.", callback=opt.one_of(_SPACES))
+    ] = "both",
+    pairs: Annotated[int, typer.Option(help="Pairs of end points.", min=1, max=100)] = 4,
+    steps: Annotated[int, typer.Option(help="Points on the way, both ends included.", min=2, max=100)] = 11,
+    path: Annotated[
+        str,
+        typer.Option(
+            help="lerp, the straight line, or slerp, the great circle.", callback=opt.one_of(_PATHS)
+        ),
+    ] = "lerp",
+    from_digits: Annotated[
+        tuple[int, int] | None, typer.Option(help="Walk between real test digits of these labels: 6 1.")
+    ] = None,
+    seed: opt.Seed = 0,
+    out: Annotated[Path, typer.Option(help=".png: a row a walk; .gif: all walks in motion.")] = Path(
+        "vae-interpolation.png"
+    ),
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    device: opt.Device = "auto",
+    precision: opt.Precision = "auto",
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Decode the points between two latent points, or fade between the two images that they decode to."""
+    output = Output("interpolate vae", as_json, quiet)
+    opt.check_out(out, (".png", ".gif"))
+    for digit in from_digits or ():
+        opt.check_label(digit, named=data_dir is None)
+    found = find("vae", model)
+
+    import torch
+
+    from genmnist import api
+    from genmnist.data import quantise
+    from genmnist.figures import animation, grid
+
+    vae = api.load_vae(found, device, precision)
+    output.say(f"model: {found.origin}")
+    if from_digits is None:
+        z = vae.prior(seed, 2 * pairs)
+        start, end = z[0::2], z[1::2]
+    else:
+        test = api.held_out(vae, dataset, data_dir)
+        start, end = (
+            vae.embed(torch.stack([test.first(digit, skip=seed + pair) for pair in range(pairs)]))
+            for digit in from_digits
+        )
+    alphas = torch.linspace(0, 1, steps)
+    spaces = ("latent", "pixel") if space == "both" else (space,)
+    walks = torch.stack([vae.interpolate(start, end, alphas, kind, path) for kind in spaces], 1).flatten(0, 1)
+    images = quantise(walks.flatten(0, 1).unsqueeze(1)).cpu().unflatten(0, (-1, steps))
+    if out.suffix == ".gif":
+        frames = [
+            grid.grid(images[:, step], columns=len(spaces) * max(1, pairs // 2)) for step in range(steps)
+        ]
+        animation.save(frames, out)
+        picture = frames[steps // 2]
+    else:
+        picture = grid.tiles(images, spaces * pairs, [f"{alpha:.2g}" for alpha in alphas.tolist()])
+        grid.save(picture, out)
+    output.note(
+        model=found.origin,
+        space=space,
+        path=path,
+        pairs=pairs,
+        steps=steps,
+        seed=seed,
+        from_digits=from_digits,
+    )
+    output.wrote(out, picture)
+    output.finish()

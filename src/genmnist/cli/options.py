@@ -1,0 +1,169 @@
+"""The options that commands share, each declared and checked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from genmnist.device import check_device, check_precision
+from genmnist.errors import UsageError
+from genmnist.presets import DATASETS, Knobs
+
+_MODEL, _WHERE, _TALK = "Model and data", "Device", "Output"
+
+
+def _dataset(value: str | None) -> str | None:
+    if value is not None and value not in DATASETS:
+        raise UsageError(f"there is no data set {value!r}; choose one of {', '.join(DATASETS)}")
+    return value
+
+
+def _folder(value: Path | None) -> Path | None:
+    if value is not None and not value.is_dir():
+        raise UsageError(f"{value} is not a folder: --data-dir takes a folder of IDX files or of images")
+    return value
+
+
+def finite(value: float | None) -> float | None:
+    """Return a number unless it is infinite or none at all. Raises UsageError."""
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"an option takes a finite number, not {value}")
+    return value
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    """Return a check that an option is one of `choices`; it raises UsageError."""
+
+    def check(value: str) -> str:
+        if value not in choices:
+            raise UsageError(f"{value!r} is none of {', '.join(choices)}")
+        return value
+
+    return check
+
+
+def duration(text: str | None) -> float | None:
+    """Return the seconds in `90`, `90s`, `10m`, `1h30m`. Raises UsageError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    seconds = (
+        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+        if match
+        else 0
+    )
+    if not seconds:
+        raise UsageError(f"{text!r} is not a time: write 90s, 10m or 1h30m")
+    return seconds
+
+
+def check_out(path: Path, suffixes: tuple[str, ...]) -> Path:
+    """Return where a result is to go, if it can go there; an empty suffix stands for a folder.
+
+    Raises:
+        UsageError: the kind of file is not one the command writes, or the place cannot be written to.
+    """
+    if path.suffix not in suffixes:
+        kinds = ", ".join(suffix or "a folder" for suffix in suffixes)
+        raise UsageError(f"--out {path} has no ending that says what to write; choose from {kinds}")
+    if path.suffix and path.is_dir():
+        raise UsageError(f"--out {path} is a folder")
+    if not path.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"--out {path} is not an empty folder: name another")
+    check_writable(path)
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """Raise UsageError unless a file or folder could be made at `path`."""
+    parent = next((p for p in path.absolute().parents if p.exists()), Path("/"))
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UsageError(f"--out {path} cannot be written: {parent} is not a folder that you may write to")
+
+
+def check_label(value: int, named: bool = True) -> int:
+    """Return a label if the named sets have it. Raises UsageError."""
+    if value < 0 or (named and value > 9):
+        raise UsageError(f"there is no label {value}: the digits are 0 to 9")
+    return value
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="A .safetensors file, a run folder, `latest` or `bundled`.",
+        show_default="the latest finished run under runs/, else bundled",
+        rich_help_panel=_MODEL,
+    ),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{', '.join(DATASETS)}.",
+        show_default="mnist, or what the model saw",
+        callback=_dataset,
+        rich_help_panel=_MODEL,
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder of IDX files, or of images with a subfolder a class.",
+        callback=_folder,
+        rich_help_panel=_MODEL,
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Fixes everything random.", min=0, max=2**63 - 1)]
+BatchSize = Annotated[
+    int, typer.Option(help="How many to draw at a time; changes nothing else.", min=1, max=65536)
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", callback=check_device, rich_help_panel=_WHERE)
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32, bfloat16 or float16.", callback=check_precision, rich_help_panel=_WHERE
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_TALK)]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel=_TALK)
+]
+
+
+def with_knobs(command: Callable[..., None], kinds: dict[str, type[Knobs]]) -> Callable[..., None]:
+    """Give a command an option for every field of some `Knobs`, in a help panel of their own each.
+
+    The command takes them as keyword arguments, each a dict by field name; what was not given is None.
+    """
+    parameters = [p for p in inspect.signature(command).parameters.values() if p.name not in kinds]
+    for name, kind in kinds.items():
+        for knob in dataclasses.fields(kind):  # type: ignore[arg-type]
+            option = typer.Option(help=knob.metadata["about"], rich_help_panel=name.capitalize())
+            annotation: Any = Annotated[type(knob.default) | None, option]
+            parameters.append(
+                inspect.Parameter(
+                    knob.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+                )
+            )
+
+    @functools.wraps(command)
+    def expanded(**given: Any) -> None:
+        for name, kind in kinds.items():
+            given[name] = {knob.name: given.pop(knob.name) for knob in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        command(**given)
+
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del expanded.__wrapped__  # whose signature typer would read instead
+    return expanded

@@ -1,0 +1,174 @@
+"""`genmnist train`: the same command for every family, with that family's options."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from genmnist.cli import options as opt
+from genmnist.cli.console import Output
+from genmnist.errors import UsageError
+from genmnist.presets import PRESETS, Recipe, preset
+from genmnist.runs import Run, check_vacant
+
+if TYPE_CHECKING:
+    from genmnist.api import Listener
+    from genmnist.training import Event, Trainer
+
+app = typer.Typer(help="Train a model; the run goes into a folder of its own.", no_args_is_help=True)
+
+_LENGTH, _RUN = "How long", "Run"
+_BESIDE_RESUME = {"resume", "device", "quiet", "as_json"}
+_ABOUT = {"vae": "Train a variational autoencoder."}
+
+
+def _command(family: str) -> Callable[..., None]:
+    entries = PRESETS[family]
+    first = next(iter(entries))
+    described = "; ".join(f"`{name}`: {entry.about}" for name, entry in entries.items())
+
+    def train(
+        context: typer.Context,
+        model: dict[str, Any],
+        recipe: dict[str, Any],
+        preset_name: Annotated[
+            str | None, typer.Option("--preset", help=f"{described}.", show_default=first)
+        ] = None,
+        steps: Annotated[
+            int | None,
+            typer.Option(help="Exactly so many steps instead of epochs.", min=1, rich_help_panel=_LENGTH),
+        ] = None,
+        budget: Annotated[
+            str | None,
+            typer.Option(
+                help="As many steps as fit into a time instead: 90s, 10m, 1h.", rich_help_panel=_LENGTH
+            ),
+        ] = None,
+        out: Annotated[
+            Path | None,
+            typer.Option(help="The run folder.", show_default=f"runs/{family}/<time>", rich_help_panel=_RUN),
+        ] = None,
+        resume: Annotated[
+            Path | None, typer.Option(help="Go on with an interrupted run.", rich_help_panel=_RUN)
+        ] = None,
+        sample_every: Annotated[
+            int,
+            typer.Option(help="Epochs between pictures of samples; 0 for none.", min=0, rich_help_panel=_RUN),
+        ] = 1,
+        save_every: Annotated[
+            str, typer.Option(help="Time between saves of the training state.", rich_help_panel=_RUN)
+        ] = "20s",
+        dataset: opt.Dataset = None,
+        data_dir: opt.DataDir = None,
+        seed: opt.Seed = 0,
+        device: opt.Device = "auto",
+        precision: opt.Precision = "auto",
+        compiled: Annotated[
+            bool,
+            typer.Option("--compile", help="Run the step through torch.compile.", rich_help_panel="Device"),
+        ] = False,
+        quiet: opt.Quiet = False,
+        as_json: opt.Json = False,
+    ) -> None:
+        output = Output(f"train {family}", as_json, quiet)
+        if resume is not None:
+            _check_resumable(context, resume)
+        else:
+            if sum(length is not None for length in (recipe["epochs"], steps, budget)) > 1:
+                raise UsageError(
+                    "--epochs, --steps and --budget are three ways to say one thing: give one of them"
+                )
+            _, entry = preset(family, preset_name)
+            (
+                entry.options.replace(model),
+                entry.recipe.replace(recipe),
+            )  # say what is wrong before anything starts
+            seconds, save_seconds = opt.duration(budget), opt.duration(save_every)
+            if out is not None:
+                check_vacant(out)
+                opt.check_writable(out)
+
+        from genmnist import api
+
+        with _listener(output) as listen:
+            if resume is not None:
+                run = api.resume(resume, None if device == "auto" else device, listen)
+            else:
+                run = api.train(
+                    family, preset_name, options=model, recipe=recipe, steps=steps, budget=seconds, seed=seed,
+                    dataset=dataset or "mnist", data_dir=data_dir, device=device, precision=precision,
+                    compiled=compiled, out=out, sample_every=sample_every, save_every=save_seconds or 0,
+                    listen=listen,
+                )  # fmt: skip
+        _show(run, output)
+
+    train.__doc__ = _ABOUT[family]
+    return opt.with_knobs(train, {"model": type(entries[first].options), "recipe": Recipe})
+
+
+for _family in PRESETS:
+    app.command(_family)(_command(_family))
+
+
+def _check_resumable(context: typer.Context, folder: Path) -> None:
+    """Raise UsageError unless a run can be resumed as the command line asks."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name not in _BESIDE_RESUME:
+            option = "--" + name.removesuffix("_name").replace("_", "-")
+            raise UsageError(
+                f"{option} cannot stand beside --resume, which keeps the run's own options: leave it out"
+            )
+    if Run.open(folder).finished:
+        raise UsageError(f"{folder} has finished: there is nothing left to resume")
+
+
+@contextlib.contextmanager
+def _listener(output: Output) -> "Iterator[Listener]":
+    """Show a run as it goes: a bar of steps, and a line an epoch."""
+    with contextlib.ExitStack() as stack:
+        advance: Callable[..., None] | None = None
+        looked = 0
+
+        def listen(event: "Event", trainer: "Trainer") -> None:
+            nonlocal advance, looked
+            from genmnist.training import Epoch
+
+            if advance is None:
+                advance = stack.enter_context(output.progress("training", trainer.steps))
+            if isinstance(event, Epoch):
+                output.say(_line(event.metrics, -(-trainer.steps // trainer.steps_per_epoch)))
+            elif event.step - looked >= 25:
+                looked = event.step
+                advance(event.step, f"loss {event.loss.item():.2f}")
+
+        yield listen
+
+
+def _line(metrics: dict[str, float], epochs: int) -> str:
+    return (
+        f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}   training {metrics['train_loss']:8.3f}   "
+        f"validation {metrics['val_loss']:8.3f}   {metrics['images_per_second']:>8,.0f} images/s   "
+        f"{metrics['seconds']:7.1f} s"
+    )
+
+
+def _show(run: Run, output: Output) -> None:
+    summary, last = run.summary, run.summary["metrics"]
+    output.note(run=str(run.folder), **summary)
+    parts = [f"{key[4:]} {last[key]:.2f}" for key in last if key.startswith("val_") and key != "val_loss"]
+    output.say(
+        f"{summary['steps']:,} steps in {summary['seconds']:.1f} s: "
+        f"validation loss {last['val_loss']:.2f} ({', '.join(parts)})"
+    )
+    pictures = sorted(run.samples.glob("*.png"))
+    if pictures:
+        from PIL import Image
+
+        with Image.open(pictures[-1]) as picture:
+            output.wrote(run.folder, picture)
+    else:
+        output.wrote(run.folder)
+    output.finish()

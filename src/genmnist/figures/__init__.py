@@ -1,0 +1,1 @@
+"""Pictures from tensors and numbers."""

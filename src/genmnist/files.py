@@ -1,0 +1,68 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from genmnist.errors import GenmnistError
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
+
+    What is written there is flushed to the disk before the rename, so that after a crash `path` holds
+    either its old content or all of the new. On any error the temporary file (or folder) is removed.
+
+    Raises:
+        GenmnistError: the file cannot be written (permissions, a full disk, a folder in its place).
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A private folder beside the target: same file system, and the name keeps its suffix.
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        temporary = holder / path.name
+        try:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+        finally:
+            shutil.rmtree(holder, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all. Raises GenmnistError as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write `content` to `path` in UTF-8, whole or not at all. Raises GenmnistError as `replacing` does."""
+    write_bytes(path, content.encode())
+
+
+def cannot_write(path: Path, error: OSError) -> GenmnistError:
+    """Say in one sentence why `path` could not be written."""
+    reason = (error.strerror or type(error).__name__).lower()
+    return GenmnistError(f"cannot write {path}: {reason}; choose another place or make room")
+
+
+def _flush(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows offers no handle on a folder's entries
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,38 @@
+"""Ways from one point to another, for interpolation in any space."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def lerp(
+    start: Float[Tensor, "b ..."], end: Float[Tensor, "b ..."], alphas: Float[Tensor, " steps"]
+) -> Float[Tensor, "b steps ..."]:
+    """Return alpha * start + (1 - alpha) * end for every alpha."""
+    alphas = alphas.view(1, -1, *(1,) * (start.ndim - 1))
+    return alphas * start.unsqueeze(1) + (1 - alphas) * end.unsqueeze(1)
+
+
+def slerp(
+    start: Float[Tensor, "b ..."], end: Float[Tensor, "b ..."], alphas: Float[Tensor, " steps"]
+) -> Float[Tensor, "b steps ..."]:
+    """Return the points of the great circle from `end` (alpha 0) to `start` (alpha 1) (Shoemake 1985).
+
+    Where no one circle joins them, because they are parallel or opposite, this is `lerp`.
+    """
+    cosine = F.cosine_similarity(start.flatten(1), end.flatten(1), dim=-1).clamp(-1, 1)
+    angle = cosine.acos()[:, None]
+    flat = angle.sin() < 1e-4
+    sine = angle.sin().masked_fill(flat, 1)
+
+    def weight(share: Float[Tensor, "1 steps"]) -> Float[Tensor, "b steps ..."]:
+        weights = torch.where(flat, share, (share * angle).sin() / sine)
+        return weights.view(*weights.shape, *(1,) * (start.ndim - 1))
+
+    return weight(alphas[None]) * start.unsqueeze(1) + weight(1 - alphas[None]) * end.unsqueeze(1)
+
+
+PATHS = {"lerp": lerp, "slerp": slerp}

@@ -1,0 +1,178 @@
+"""The variational autoencoder: its evidence lower bound, and the walks through its latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from genmnist.data import Dataset, quantise, scale
+from genmnist.models.base import Losses, Model
+from genmnist.models.paths import PATHS, lerp
+from genmnist.nn.vae import NETWORKS
+from genmnist.presets import VAEOptions
+from genmnist.randomness import SampleNoise
+
+Latents = Float[Tensor, "b latent"]
+Images = Float[Tensor, "b 1 28 28"]
+
+# A factor counts as active if its posterior mean varies over the data by more than this
+# (Burda, Grosse & Salakhutdinov 2016, section 5.1).
+ACTIVE_VARIANCE = 0.01
+
+
+class VAE(Model):
+    """A Gaussian latent code, a Bernoulli likelihood (Kingma & Welling 2014, section 3 and appendix B)."""
+
+    family: ClassVar[str] = "vae"
+    options: VAEOptions
+
+    def __init__(self, options: VAEOptions | None = None) -> None:
+        super().__init__()
+        self.options = options or VAEOptions()
+        network = NETWORKS[self.options.network](self.options.hidden, self.options.latent)
+        self.encoder, self.decoder = network.encoder, network.decoder
+
+    @classmethod
+    def from_options(cls, options: dict[str, Any]) -> Self:
+        """Build an untrained VAE. Raises UsageError for options that do not fit."""
+        return cls(VAEOptions.of(options))
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Return the context in which the network runs; the MLP gains from faster products alone."""
+        return self.precision.products() if self.options.network == "mlp" else self.precision.autocast()
+
+    def encode(self, images: Images) -> tuple[Latents, Latents]:
+        """Return the mean and the log-variance of q(z | x) for pixels in [0, 1]."""
+        with self.computing():
+            mean, log_variance = self.encoder(images).float().chunk(2, -1)
+        return mean, log_variance
+
+    def logits(self, z: Latents) -> Images:
+        """Return the logits of p(x | z), the probability that each pixel is lit."""
+        with self.computing():
+            logits: Tensor = self.decoder(z)
+        return logits.float()
+
+    def decode(self, z: Latents) -> Images:
+        """Return the means of p(x | z), pixels in [0, 1]."""
+        return self.logits(z).sigmoid_()
+
+    def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
+        """Return the objective and the two terms of the negative ELBO, in nats an image.
+
+        `reconstruction` + `kl` is the negative ELBO (Kingma & Welling 2014, eq. 3); `loss` weighs the KL by
+        beta, less the free bits. Summed over pixels and factors, averaged over images.
+        """
+        mean, log_variance = self.encode(images)
+        deviation = (log_variance / 2).exp()
+        z = torch.addcmul(mean, deviation, torch.randn_like(mean))
+        n = len(images)
+        # From the logits: the logarithm of a probability that rounds to 0 or 1 would be infinite.
+        reconstruction = F.binary_cross_entropy_with_logits(self.logits(z), images, reduction="sum") / n
+        kl = gaussian_kl(mean, log_variance)
+        charged = (
+            kl.mean(0).clamp_min(self.options.free_bits).sum() if self.options.free_bits else kl.sum() / n
+        )
+        warmup = self.options.kl_warmup
+        beta = self.options.beta * (min(progress / warmup, 1.0) if warmup else 1.0)
+        return {"loss": reconstruction + beta * charged, "reconstruction": reconstruction, "kl": kl.sum() / n}
+
+    def draw(
+        self, seed: int, first: int, count: int, temperature: float = 1.0, **_: Any
+    ) -> Float[Tensor, "count 1 28 28"]:
+        """Decode points of the prior, its deviation scaled by `temperature`."""
+        return self.decode(self.prior(seed, count, first) * temperature)
+
+    @torch.inference_mode()
+    def emerge(
+        self, num: int, seed: int = 0, temperature: float = 1.0, frames: int = 24, **_: Any
+    ) -> Iterator[UInt8[Tensor, "num 28 28"]]:
+        """Yield the samples as their temperature rises from 0, where all are the prior's centre."""
+        z = self.prior(seed, num)
+        for frame in range(frames + 1):
+            yield quantise(self.decode(z * temperature * frame / frames)).cpu()
+
+    def prior(self, seed: int, count: int = 1, first: int = 0) -> Latents:
+        """Draw latent points `first` … `first + count - 1` of N(0, I) under `seed`."""
+        return SampleNoise(seed, first, count, self.device).normal(self.options.latent)
+
+    @torch.inference_mode()
+    def embed(self, images: UInt8[Tensor, "b 28 28"]) -> Latents:
+        """Return the posterior means of images."""
+        return self.encode(scale(images.to(self.device)))[0]
+
+    @torch.inference_mode()
+    def traverse(
+        self, base: Float[Tensor, " latent"], values: Float[Tensor, " steps"]
+    ) -> Float[Tensor, "latent steps 28 28"]:
+        """Decode `base` with each factor in turn set to each of `values`: a row a factor."""
+        latent, steps = self.options.latent, len(values)
+        z = base.to(self.device).repeat(latent, steps, 1)
+        factor = torch.arange(latent, device=self.device)
+        z[factor, :, factor] = values.to(self.device, z.dtype)
+        return self.decode(z.flatten(0, 1)).view(latent, steps, 28, 28)
+
+    @torch.inference_mode()
+    def interpolate(
+        self,
+        start: Latents,
+        end: Latents,
+        alphas: Float[Tensor, " steps"],
+        space: str = "latent",
+        path: str = "lerp",
+    ) -> Float[Tensor, "b steps 28 28"]:
+        """Walk from `end` (alpha 0) to `start` (alpha 1), as the reference report does.
+
+        Args:
+            start: the points z0 at alpha = 1.
+            end: the points z1 at alpha = 0.
+            alphas: where on the way to look.
+            space: `latent` decodes points between the codes; `pixel` fades between the two decoded images.
+            path: `lerp`, the straight line, or `slerp`, the great circle (Shoemake 1985).
+        """
+        start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
+        if space == "pixel":
+            return lerp(self.decode(start).squeeze(1), self.decode(end).squeeze(1), alphas)
+        between = PATHS[path](start, end, alphas)
+        return self.decode(between.flatten(0, 1)).view(*between.shape[:2], 28, 28)
+
+    def usage(self, data: Dataset, batch_size: int = 1000) -> Iterator[Usage]:
+        """Measure how much each factor is used over a data set; yields after each batch, last the whole."""
+        count, kl, total, square = (
+            0,
+            *(torch.zeros(self.options.latent, device=self.device) for _ in range(3)),
+        )
+        for images in data.images.split(batch_size):
+            with torch.inference_mode():
+                mean, log_variance = self.encode(scale(images.to(self.device)))
+                kl += gaussian_kl(mean, log_variance).sum(0)
+                total += mean.sum(0)
+                square += mean.square().sum(0)
+            count += len(images)
+            variance = square / count - (total / count).square()
+            yield Usage(count, (kl / count).cpu(), (variance > ACTIVE_VARIANCE).cpu())
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What each factor contributes over `images` images: its mean KL in nats, and whether it is active."""
+
+    images: int
+    kl: Float[Tensor, " latent"]
+    active: Bool[Tensor, " latent"]
+
+    def order(self) -> list[int]:
+        """Return the factors, the most used first."""
+        return [int(factor) for factor in self.kl.argsort(descending=True)]
+
+
+def gaussian_kl(mean: Latents, log_variance: Latents) -> Latents:
+    """Return KL(N(mean, variance) || N(0, 1)) of every factor in nats (Kingma & Welling 2014, appendix B)."""
+    return (mean.square() + log_variance.exp() - log_variance - 1) / 2

@@ -1,0 +1,170 @@
+"""Run folders, and which model a request means. Needs no torch: the command line asks before it starts."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genmnist.errors import GenmnistError, UsageError
+from genmnist.files import cannot_write, write_text
+from genmnist.presets import FAMILIES
+
+ROOT = Path("runs")
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class Run:
+    """A run folder.
+
+    `config.json` says all that is needed to repeat the run; `metrics.jsonl` has a line an epoch;
+    `model.safetensors` the weights worth keeping; `state.safetensors` all that resuming needs;
+    `summary.json` is there once the run has finished.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config_file = self.folder / "config.json"
+        self.metrics_file = self.folder / "metrics.jsonl"
+        self.model_file = self.folder / "model.safetensors"
+        self.state_file = self.folder / "state.safetensors"
+        self.summary_file = self.folder / "summary.json"
+        self.samples = self.folder / "samples"
+
+    @classmethod
+    def create(cls, config: dict[str, Any], folder: str | Path | None = None) -> Run:
+        """Make the folder of a new run, `runs/<family>/<time>` unless `folder` names another.
+
+        Raises:
+            UsageError: `folder` holds a run already, or something else.
+            GenmnistError: it cannot be written.
+        """
+        if folder is None:
+            now = datetime.datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+            base = ROOT / config["family"] / now
+            others = (base.with_name(f"{now}-{number}") for number in itertools.count(2))
+            folder = next(path for path in itertools.chain([base], others) if not path.exists())
+        run = cls(folder)
+        check_vacant(run.folder)
+        try:
+            run.samples.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(run.samples, error) from error
+        write_json(run.config_file, config)
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Return the run in a folder. Raises UsageError if there is none."""
+        run = cls(folder)
+        if not run.config_file.is_file():
+            raise UsageError(f"{folder} is not a run folder: it has no config.json")
+        return run
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the run came to its last step."""
+        return self.summary_file.is_file()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Return what `create` was given. Raises GenmnistError if the file is damaged."""
+        return self._read_json(self.config_file)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Return what was written when it finished. Raises GenmnistError if it is not there or damaged."""
+        return self._read_json(self.summary_file)
+
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        """Return the metrics of every epoch so far. Raises GenmnistError if the file is damaged."""
+        if not self.metrics_file.exists():
+            return []
+        try:
+            return [json.loads(line) for line in self.metrics_file.read_text("utf-8").splitlines()]
+        except (OSError, ValueError, RecursionError) as error:
+            raise GenmnistError(
+                f"{self.metrics_file} is damaged: resume the run to have it written again"
+            ) from error
+
+    @staticmethod
+    def _read_json(path: Path) -> dict[str, Any]:
+        try:
+            document = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise GenmnistError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        except (ValueError, RecursionError) as error:
+            raise GenmnistError(f"{path} is damaged: it is not JSON") from error
+        if not isinstance(document, dict):
+            raise GenmnistError(f"{path} is damaged: it does not hold a JSON object")
+        return document
+
+
+def check_vacant(folder: Path) -> None:
+    """Raise UsageError unless a run can be put into `folder`: it is absent, or an empty folder."""
+    if (folder / "config.json").exists():
+        raise UsageError(
+            f"{folder} holds a run already: go on with it by --resume {folder}, or name another --out"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not an empty folder: name another --out")
+
+
+def latest(family: str, root: Path | None = None) -> Run | None:
+    """Return the latest finished run of a family under `runs/`, if there is one."""
+    folder = (root or ROOT) / family
+    finished = [path.parent for path in folder.glob("*/summary.json")] if folder.is_dir() else []
+    return Run(max(finished, key=lambda path: path.name)) if finished else None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model file and where it came from, in words: a run, a file, or the bundled weights."""
+
+    path: Path
+    origin: str
+
+
+def find(family: str | None = None, model: str | Path | None = None) -> Found:
+    """Say which file a request for a model means.
+
+    Args:
+        family: the family asked for; needed unless `model` is a path.
+        model: a `.safetensors` file, a run folder, `latest` or `bundled`; None is the latest finished run
+            of the family under `runs/`, else the bundled weights.
+
+    Raises:
+        UsageError: there is nothing of that name.
+        GenmnistError: there is no such run, or it has saved no model yet.
+    """
+    if model in (None, "latest", "bundled"):
+        if family not in FAMILIES:
+            raise UsageError(f"there is no family {family!r}; choose one of {', '.join(FAMILIES)}")
+        run = latest(family) if model != "bundled" else None
+        if run:
+            return Found(run.model_file, f"run {run.folder}")
+        if model == "latest":
+            raise GenmnistError(
+                f"there is no finished run under {ROOT / family}: `genmnist train {family}` makes one"
+            )
+        return Found(WEIGHTS / f"{family}.safetensors", f"the bundled {family}")
+    path = Path(str(model))
+    if path.is_dir():
+        run = Run.open(path)
+        if not run.model_file.exists():
+            raise GenmnistError(f"{path} has saved no model yet: go on with it by --resume {path}")
+        return Found(run.model_file, f"run {path}")
+    if not path.exists():
+        raise UsageError(
+            f"there is no {path}: a model is a .safetensors file, a run folder, `latest` or `bundled`"
+        )
+    return Found(path, f"file {path}")
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a JSON document, whole or not at all. Raises GenmnistError if it cannot be written."""
+    write_text(path, json.dumps(document, indent=2) + "\n")
