@@ -1,12 +1,14 @@
 """One safe file in, one safe file out: weights and what they are, in one safetensors file.
 
-The file's header carries a JSON document under the key `genmnist`; the tensors follow. Reading believes
-nothing: sizes are checked before memory is taken, options against their bounds, every tensor's name, shape
-and type against the model that the options describe, and every number must be finite. Nothing is unpickled.
+The file's header carries a JSON document under the key `genmnist` and the SHA-256 sum of everything under
+the key `sha256`; the tensors follow. Reading believes nothing: sizes are checked before memory is taken, the
+sum against the contents, options against their bounds, every tensor's name, shape and type against the model
+that the options describe, and every number must be finite. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from dataclasses import dataclass, field
@@ -53,19 +55,23 @@ def write(path: Path, document: Document, tensors: dict[str, Tensor]) -> None:
             raise GenmnistError(
                 f"{path} was not written: {name} is no longer finite; train with a lower --lr"
             )
-    header = {"genmnist": json.dumps({"format": FORMAT, **vars(document)})}
+    text = json.dumps({"format": FORMAT, **vars(document)})
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"genmnist": text, "sha256": _sum(text, contiguous)}
     write_bytes(path, safetensors.torch.save(contiguous, header))
 
 
 def read(path: Path) -> tuple[Document, dict[str, Tensor]]:
     """Read a file that may be anything. Raises GenmnistError, in one sentence, for whatever it is not."""
     content = _content(path)
-    document = _document(path, content)
+    text, stated = _header(path, content)
+    document = _document(path, text)
     try:
         tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise _damaged(path, f"its tensors cannot be read: {error}") from error
+    if _sum(text, tensors) != stated:
+        raise _damaged(path, "its contents do not have the sum that it states")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise _damaged(path, f"{name} holds numbers that are not finite")
@@ -125,15 +131,23 @@ def _content(path: Path) -> bytes:
         raise GenmnistError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _document(path: Path, content: bytes) -> Document:
+def _header(path: Path, content: bytes) -> tuple[str, str]:
+    """Return the JSON text and the sum that a file's header carries."""
     if len(content) < 8:
         raise _damaged(path, "it is too short")
     (length,) = struct.unpack("<Q", content[:8])
     if not 2 <= length <= min(_MAX_HEADER, len(content) - 8):
         raise _damaged(path, "it is truncated or no safetensors file")
     try:
-        header = json.loads(content[8 : 8 + length])
-        fields = json.loads(header["__metadata__"]["genmnist"])
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        return str(metadata["genmnist"]), str(metadata["sha256"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, "its header is not one that genmnist wrote") from error
+
+
+def _document(path: Path, text: str) -> Document:
+    try:
+        fields = json.loads(text)
         form = fields.pop("format")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, "its header is not one that genmnist wrote") from error
@@ -150,6 +164,15 @@ def _document(path: Path, content: bytes) -> Document:
             f"{path} holds a {fields['family']!r:.40}, a family that this genmnist does not know"
         )
     return Document(**fields)
+
+
+def _sum(text: str, tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 sum of a file's JSON text and of its tensors, whatever their order in the file."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {_form(tensors[name])}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _damaged(path: Path, why: str) -> GenmnistError:

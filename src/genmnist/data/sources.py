@@ -59,6 +59,9 @@ class Downloaded:
 
     def state(self) -> str:
         """Say whether the archives are in the cache and whole: `verified`, `absent` or `damaged`."""
+        if not self.folder.is_dir():
+            return "absent"  # without the seconds that importing torchvision takes
+
         from torchvision.datasets.utils import check_integrity
 
         archives = self.archives()
