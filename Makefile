@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow lint format docs bench weights requirements clean
+.PHONY: setup demo test test-slow lint format figures docs bench weights requirements clean
 
 setup: $(INSTALLED)
 
@@ -41,12 +41,19 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The pictures of the documentation, by the bundled models.
+figures: setup
+	$(BIN)/genmnist sample vae --model bundled --out docs/images/vae-samples.png
+	$(BIN)/genmnist traverse vae --model bundled --out docs/images/vae-traversal.png
+	$(BIN)/genmnist interpolate vae --model bundled --out docs/images/vae-interpolation.png
+
 docs: setup
 	$(BIN)/python scripts/reference.py
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet docs docs/_build
 	@echo "Open docs/_build/index.html."
 
 bench: setup
+	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/vae_training.py
 
 # Train again what ships in the package.

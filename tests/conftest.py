@@ -96,3 +96,8 @@ def idx_folder(tmp_path: Path, few: Splits) -> Path:
         data.write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", part.images.numpy())
         data.write_idx(folder / f"{prefix}-labels-idx1-ubyte", part.labels.numpy().astype("uint8"))
     return folder
+
+
+def weight(model: torch.nn.Module, name: str) -> torch.Tensor:
+    """Return a weight by name, to be tampered with."""
+    return dict(model.named_parameters())[name].data

@@ -300,8 +300,8 @@ def test_a_killed_run_ends_with_the_same_weights(
     from genmnist.runs import Run
 
     options = (
-        "--data-dir", idx_folder, "--batch-size", 20, "--epochs", 8 * kills, "--sample-every", 0, "--ema", 0.99,
-        "--precision", "float32", "--device", "cpu", "--quiet", "--save-every", "0.05s",
+        "--data-dir", idx_folder, "--batch-size", 20, "--epochs", 8 * kills, "--sample-every", 0,
+        "--ema", 0.99, "--precision", "float32", "--device", "cpu", "--quiet", "--save-every", "0.05s",
     )  # fmt: skip
     assert genmnist("train", "vae", *options, "--out", "whole").status == 0
     words: tuple[object, ...] = ("train", "vae", *options, "--out", "killed")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from conftest import CPU
-from genmnist import api, checkpoint
+from conftest import CPU, weight
+from genmnist import api, checkpoint, data
 from genmnist.data import Splits
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.models import VAE
@@ -115,7 +116,7 @@ def test_the_training_loss_falls_as_it_does_under_torch_optim(few: Splits) -> No
     for step in range(10):
         for model in (ours, theirs):
             reseed(CPU, 0, step)
-            model.losses(*few.train.batch(torch.arange(64)))["loss"].backward()  # type: ignore[no-untyped-call]
+            model.losses(*few.train.batch(torch.arange(64)))["loss"].backward()
         adam.step(1e-3)
         adam.zero_grad()
         reference.step()
@@ -165,21 +166,31 @@ def test_the_average_follows_the_weights(few: Splits) -> None:
 
 def test_a_loss_that_is_not_finite_stops_the_run(few: Splits) -> None:
     trainer = make(few, Recipe(epochs=50, lr=10.0, optimizer="adam"))
-    with torch.no_grad():
-        trainer.model.decoder[0].weight.fill_(float("nan"))  # type: ignore[union-attr, index, operator]
+    weight(trainer.model, "decoder.0.weight").fill_(math.nan)
     with pytest.raises(GenmnistError, match="no longer finite at step"):
         list(trainer.train())
 
 
-def test_a_budget_is_measured_and_kept(few: Splits) -> None:
-    import time
+def test_a_budget_counts_steps_and_validations(few: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock by which a step takes 0.01 s and a validation 0.2 s, an epoch of 8 steps takes 0.28 s."""
+    now = 100.0
 
-    started = time.perf_counter()
-    steps = fit_steps(make(few), 3.0, started + 3.0)
-    trainer = make(few, steps=steps)
-    list(trainer.train())
-    assert 1.0 < time.perf_counter() - started < 6.0
-    assert steps > 50
+    def taking(seconds: float, method: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*words: Any) -> Any:
+            nonlocal now
+            now += seconds
+            return method(*words)
+
+        return timed
+
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    monkeypatch.setattr(Trainer, "_advance", taking(0.01, Trainer._advance))
+    monkeypatch.setattr(Trainer, "validate", taking(0.2, Trainer.validate))
+    steps = fit_steps(make(few, steps=1000), 60.0, now + 60.0)
+    measured = now - 100
+    assert 2.0 < measured < 5.0  # a thirtieth of the budget, and a validation
+    left = (60 - measured) * 0.97
+    assert steps / 8 * 0.28 + 0.2 == pytest.approx(left, abs=0.1)
 
 
 def train(folder: Path, data_dir: Path, **options: Any) -> Run:
@@ -283,7 +294,10 @@ def test_damaged_runs_are_refused(tmp_path: Path, idx_folder: Path) -> None:
     with pytest.raises(GenmnistError, match="not a state of this run"):
         api.resume(run.folder)
     run.state_file.write_bytes(state)
-    for text in ("{", "[]", "[" * 100_000, "{}", config.replace('"latent": 4', '"latent": 0')):
+    changed = [
+        config.replace(*pair) for pair in (('"latent": 4', '"latent": 0'), ('"seed": 0', '"seed": "x"'))
+    ]
+    for text in ("{", "[]", "[" * 100_000, "{}", *changed):
         run.config_file.write_text(text)
         with pytest.raises(GenmnistError, match="damaged") as caught:
             api.resume(run.folder)
@@ -301,9 +315,8 @@ def test_damaged_runs_are_refused(tmp_path: Path, idx_folder: Path) -> None:
 def test_the_last_good_model_stays_when_the_weights_go_bad(tmp_path: Path, idx_folder: Path) -> None:
     run = _interrupted(tmp_path / "run", idx_folder)
     good = run.model_file.read_bytes()
-    trainer = make(Splits(*api.data.load(data_dir=idx_folder)))
-    with torch.no_grad():
-        trainer.model.decoder[0].weight.fill_(float("inf"))  # type: ignore[union-attr, index, operator]
+    trainer = make(data.load(data_dir=idx_folder))
+    weight(trainer.model, "decoder.0.weight").fill_(math.inf)
     with pytest.raises(GenmnistError, match="no longer finite"):
         recording.save(run, trainer)
     assert run.model_file.read_bytes() == good
@@ -325,7 +338,7 @@ def test_which_model_a_request_means(
     assert find("vae").path == first.model_file
     assert latest("ddpm") is None
     assert find("vae", "bundled").origin == "the bundled vae"
-    with pytest.raises(UsageError, match="no family"):
+    with pytest.raises(UsageError, match="name a family"):
         find("gan")
     with pytest.raises(UsageError, match="there is no"):
         find("vae", "absent.safetensors")

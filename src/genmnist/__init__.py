@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
-from genmnist.runs import Run, find
 from genmnist.version import __version__
 
 if TYPE_CHECKING:
     from genmnist.api import info, load, resume, train
+    from genmnist.runs import Run, find
 
 __all__ = [
     "GenmnistError",
@@ -29,14 +29,17 @@ __all__ = [
     "train",
 ]
 
-_LAZY = ("info", "load", "resume", "train")
+_LAZY = {
+    **dict.fromkeys(("info", "load", "resume", "train"), "genmnist.api"),
+    **dict.fromkeys(("Run", "find"), "genmnist.runs"),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for, so that `genmnist --help` answers at once."""
     if name not in _LAZY:
         raise AttributeError(f"module 'genmnist' has no attribute {name!r}")
-    return getattr(import_module("genmnist.api"), name)
+    return getattr(import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -178,18 +178,18 @@ def resume(folder: str | Path, device: str | None = None, listen: Listener | Non
     run = Run.open(folder)
     if run.finished:
         raise UsageError(f"{folder} has finished: there is nothing left to resume")
-    config = run.config
+    config = _checked(run)
     if device:
         config["device"] = str(choose_device(device))
+    splits = data.load(config["dataset"], config["data_dir"])
+    if splits.train.checksum() != config["data_checksum"]:
+        raise GenmnistError(
+            f"the data of {folder} have changed since it began: bring them back, or train anew"
+        )
     try:
-        splits = data.load(config["dataset"], config["data_dir"])
-        if splits.train.checksum() != config["data_checksum"]:
-            raise GenmnistError(
-                f"the data of {folder} have changed since it began: bring them back, or train anew"
-            )
         trainer = _trainer(config, splits)
-    except (KeyError, TypeError, UsageError) as error:
-        raise GenmnistError(f"{run.config_file} is damaged ({error}): train anew") from error
+    except UsageError as error:
+        raise GenmnistError(f"{run.config_file} is damaged: {error}") from error
     recording.restore(run, trainer)
     return _carry_on(run, trainer, listen)
 
@@ -197,6 +197,25 @@ def resume(folder: str | Path, device: str | None = None, listen: Listener | Non
 def versions() -> dict[str, str]:
     """Return the versions on which a result may depend."""
     return {"genmnist": __version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _checked(run: Run) -> dict[str, Any]:
+    """Return a run's configuration. Raises GenmnistError unless it holds what `train` wrote there."""
+    kinds: dict[str, Any] = {
+        "family": str, "preset": str, "options": dict, "recipe": dict, "steps": int, "seed": int,
+        "dataset": str, "data_dir": str | None, "data_checksum": str, "device": str, "precision": str,
+        "compiled": bool,
+        "sample_every": int, "save_every": float | int, "versions": dict, "machine": str,
+    }  # fmt: skip
+    config = run.config
+    for name, kind in kinds.items():
+        if name not in config or not isinstance(config[name], kind):
+            raise GenmnistError(f"{run.config_file} is damaged: {name} is not what genmnist writes there")
+    if config["family"] not in FAMILIES:
+        raise GenmnistError(
+            f"{run.folder} is of a family that this genmnist does not know: {config['family']!r:.40}"
+        )
+    return config
 
 
 def _trainer(config: dict[str, Any], splits: data.Splits) -> Trainer:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +20,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises:
         GenmnistError: the file cannot be written (permissions, a full disk, a folder in its place).
     """
+    import shutil  # here, because a usage error should not wait for them
+    import tempfile
+
     path = Path(path)
     temporary: Path | None = None
     try:

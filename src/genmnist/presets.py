@@ -125,9 +125,9 @@ PRESETS: dict[str, dict[str, Preset]] = {
             VAEOptions(),
         ),
         "conv": Preset(
-            "a convolutional VAE: the best bound that five minutes of two cores buy",
+            "a convolutional VAE: 13 epochs, five minutes of two cores (validation loss 92.5)",
             VAEOptions(network="conv", hidden=32, latent=32),
-            Recipe(epochs=20, batch_size=128, lr=2e-3, optimizer="adamw", schedule="cosine", warmup=0.02,
+            Recipe(epochs=13, batch_size=128, lr=2e-3, optimizer="adamw", schedule="cosine", warmup=0.02,
                    clip=1.0, ema=0.999),
         ),
     },

@@ -143,7 +143,9 @@ def find(family: str | None = None, model: str | Path | None = None) -> Found:
     """
     if model in (None, "latest", "bundled"):
         if family not in FAMILIES:
-            raise UsageError(f"there is no family {family!r}; choose one of {', '.join(FAMILIES)}")
+            raise UsageError(
+                f"name a family, one of {', '.join(FAMILIES)}, or a file or run folder as the model"
+            )
         run = latest(family) if model != "bundled" else None
         if run:
             return Found(run.model_file, f"run {run.folder}")

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,23 @@ class Output:
     """Where one command speaks. Sentences go to standard output, or to standard error beside `--json`."""
 
     def __init__(self, command: str, as_json: bool = False, quiet: bool = False) -> None:
-        from rich.console import Console
-
         self.as_json, self.quiet = as_json, quiet
-        self.errors = Console(stderr=True, highlight=False, quiet=quiet)
-        self.console = self.errors if as_json else Console(highlight=False, quiet=quiet)
         self.document: dict[str, Any] = {"command": command}
         self._started = time.perf_counter()
+
+    @cached_property
+    def errors(self) -> Console:
+        """Return standard error; made late, because a usage error should not wait for rich."""
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False, quiet=self.quiet)
+
+    @cached_property
+    def console(self) -> Console:
+        """Return where sentences go."""
+        from rich.console import Console
+
+        return self.errors if self.as_json else Console(highlight=False, quiet=self.quiet)
 
     def say(self, text: str) -> None:
         """Say something to people."""

@@ -149,7 +149,9 @@ def with_knobs(command: Callable[..., None], kinds: dict[str, type[Knobs]]) -> C
     parameters = [p for p in inspect.signature(command).parameters.values() if p.name not in kinds]
     for name, kind in kinds.items():
         for knob in dataclasses.fields(kind):  # type: ignore[arg-type]
-            option = typer.Option(help=knob.metadata["about"], rich_help_panel=name.capitalize())
+            option = typer.Option(
+                help=knob.metadata["about"], show_default="the preset's", rich_help_panel=name.capitalize()
+            )
             annotation: Any = Annotated[type(knob.default) | None, option]
             parameters.append(
                 inspect.Parameter(

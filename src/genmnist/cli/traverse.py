@@ -73,7 +73,9 @@ def vae(
             for factor in order
         ]
         faint = [row for row, factor in enumerate(order) if not active[factor]]
-        picture = grid.tiles(images, rows, [f"{value:+.1f}" for value in values.tolist()], title, faint)
+        picture = grid.tiles(
+            images, rows, [f"{value:+.1f}" if value else "0" for value in values.tolist()], title, faint
+        )
         grid.save(picture, out)
     output.say(f"{title}; KL {usage.kl.sum():.2f} nats in all, over {len(test):,} test images")
     factors = [{"factor": f, "kl": round(float(usage.kl[f]), 4), "active": active[f]} for f in order]

@@ -73,7 +73,7 @@ def tiles(
 def save(image: Image.Image, path: str | Path) -> Path:
     """Write a picture, whole or not at all. Raises GenmnistError if it cannot be written."""
     with replacing(path) as temporary:
-        image.save(temporary)
+        image.save(temporary, compress_level=3)  # a sixth of the time of the default for a fifth more bytes
     return Path(path)
 
 

@@ -19,17 +19,16 @@ def fit_steps(trial: Trainer, seconds: float, deadline: float) -> int:
         deadline: the `time.perf_counter()` at which the budget ends.
     """
     measuring = max(seconds / 30, 0.5)
-    started, timed = time.perf_counter(), 0
+    timed, spent, mark = 0, 0.0, time.perf_counter()
     for event in trial.train():
-        if not isinstance(event, Step):
-            continue
-        if event.step == _WARMUP_STEPS:
-            started = time.perf_counter()
-        timed = event.step - _WARMUP_STEPS
-        if timed > 0 and time.perf_counter() - started > measuring:
+        now = time.perf_counter()
+        if isinstance(event, Step) and event.step > _WARMUP_STEPS:  # validations are counted apart
+            timed, spent = timed + 1, spent + now - mark
+        mark = now
+        if spent > measuring:
             break
     trial.check()  # waits for a GPU
-    step_seconds = (time.perf_counter() - started) / max(timed, 1)
+    step_seconds = (spent + time.perf_counter() - mark) / max(timed, 1)
     started = time.perf_counter()
     trial.validate()
     validation_seconds = time.perf_counter() - started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -67,6 +68,8 @@ def restore(run: Run, trainer: Trainer) -> None:
     Raises:
         GenmnistError: the state is damaged, or of another run.
     """
+    for abandoned in run.folder.glob(".*-*"):  # what a kill left half written
+        shutil.rmtree(abandoned, ignore_errors=True)
     if run.state_file.exists():
         document, tensors = checkpoint.read(run.state_file)
         try:

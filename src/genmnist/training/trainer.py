@@ -205,7 +205,12 @@ class Trainer:
             self.average.load_state_dict(part("average."))
         self.optimizer.load_state(part("optimizer."))
         self._running.copy_(tensors["running"])
-        self.step, self.steps = int(values["step"]), int(values["steps"])
+        history = values["history"]
+        if not all(isinstance(v, int | float) for line in history for v in line.values()):
+            raise ValueError("its history holds more than numbers")
+        if values["steps"] != self.steps or not 0 <= values["step"] <= self.steps:
+            raise ValueError("it is of a run of another length")
+        self.step = int(values["step"])
         self.seconds, self._epoch_seconds = float(values["seconds"]), float(values["epoch_seconds"])
-        self._count, self.history = int(values["count"]), list(values["history"])
+        self._count, self.history = int(values["count"]), list(history)
         self.scale.scale, self.scale.good = values["scale"]
