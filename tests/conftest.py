@@ -21,6 +21,7 @@ from genmnist.models import VAE
 from genmnist.presets import VAEOptions
 
 CPU = choose_device("cpu")
+torch.set_num_threads(1)  # tests run side by side; threads that wait for each other would only get in the way
 
 
 @dataclass
@@ -45,7 +46,9 @@ def genmnist(tmp_path: Path) -> Command:
     """Run genmnist in a fresh folder and a process of its own."""
 
     def run(*words: object, **options: Any) -> Finished:
-        environment = {**os.environ, "COLUMNS": "200", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        environment = os.environ | {
+            "COLUMNS": "200", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        }  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", "genmnist", *map(str, words)],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,

@@ -1,0 +1,1 @@
+"""The theory of diffusion on plain tensors: noise schedules, prediction targets, samplers."""
