@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/genmnist traverse vae --model demo/run --out demo/figure-3-traversal.png
 	$(BIN)/genmnist interpolate vae --model demo/run --space latent --out demo/figure-4-latent-interpolation.png
 	$(BIN)/genmnist interpolate vae --model demo/run --space pixel --out demo/figure-5-pixel-interpolation.png
-	@echo "Figures 1 to 5 are in demo/."
+	@echo "Figures 1 to 5 are in demo/. Next, for instance: $(BIN)/genmnist sample vae --model demo/run"
 
 test: setup
 	$(BIN)/pytest
@@ -44,8 +44,8 @@ format: setup
 # The pictures of the documentation, by the bundled models.
 figures: setup
 	$(BIN)/genmnist sample vae --model bundled --out docs/images/vae-samples.png
-	$(BIN)/genmnist traverse vae --model bundled --out docs/images/vae-traversal.png
-	$(BIN)/genmnist interpolate vae --model bundled --out docs/images/vae-interpolation.png
+	$(BIN)/genmnist traverse vae --model bundled --from-digit 7 --out docs/images/vae-traversal.png
+	$(BIN)/genmnist interpolate vae --model bundled --from-digits 6 1 --out docs/images/vae-interpolation.png
 
 docs: setup
 	$(BIN)/python scripts/reference.py

@@ -36,7 +36,7 @@ def card(run: Run, command: str, size: int) -> str:
         "preset": summary["preset"],
         "parameters": f"{summary['parameters']:,}",
         "file": f"{size:,} bytes, half precision",
-        "data": f"{summary['dataset']}, training images {run.config['data_checksum'][:16]}…",
+        "data": f"{summary['dataset']}, SHA-256 {run.config['data_checksum'][:16]}…",
         "steps": f"{summary['steps']:,}",
         "time": f"{summary['seconds']:.1f} s",
         "machine": f"{run.config['machine']}, {summary['device']}, {summary['precision']}",

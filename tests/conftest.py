@@ -41,16 +41,21 @@ class Finished:
 Command = Callable[..., Finished]
 
 
+_WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from genmnist.cli import main; main()"
+
+
 @pytest.fixture
 def genmnist(tmp_path: Path) -> Command:
     """Run genmnist in a fresh folder and a process of its own."""
 
-    def run(*words: object, **options: Any) -> Finished:
+    def run(*words: object, importing: bool = True, **options: Any) -> Finished:
+        """Run a command; where it must not be `importing` torch, the attempt is an error."""
         environment = os.environ | {
             "COLUMNS": "200", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache"),
         }  # fmt: skip
+        program = ["-m", "genmnist"] if importing else ["-c", _WITHOUT_TORCH]
         done = subprocess.run(
-            [sys.executable, "-m", "genmnist", *map(str, words)],
+            [sys.executable, *program, *map(str, words)],
             cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
             **options,
         )  # fmt: skip

@@ -135,7 +135,7 @@ def test_a_folder_of_idx_files(idx_folder: Path, few: Splits) -> None:
     splits = data.load(data_dir=idx_folder)
     assert torch.equal(splits.train.images, few.train.images)
     assert torch.equal(splits.test.labels, few.test.labels)
-    assert splits.train.checksum() == few.train.checksum()
+    assert splits.checksum() == few.checksum()
 
 
 def test_files_of_a_folder_must_match(idx_folder: Path, few: Splits) -> None:
@@ -172,6 +172,29 @@ def test_a_folder_of_images_in_two_parts(tmp_path: Path) -> None:
     _draw(tmp_path / "two" / "test", 2, 1)
     train, test = data.load(data_dir=tmp_path / "two")
     assert (len(train), len(test)) == (8, 2)
+
+
+def test_classes_are_numbered_by_the_training_set(tmp_path: Path) -> None:
+    for split, names in (("train", "3 5 7 10"), ("test", "5 10")):
+        for name in names.split():
+            folder = tmp_path / "digits" / split / name
+            folder.mkdir(parents=True)
+            Image.new("L", (28, 28), 9).save(folder / "x.png")
+    train, test = data.load(data_dir=tmp_path / "digits")
+    assert (train.labels.tolist(), test.labels.tolist()) == ([10, 3, 5, 7], [10, 5])
+    (tmp_path / "digits" / "test" / "9").mkdir()
+    with pytest.raises(GenmnistError, match="not among the classes"):
+        data.load(data_dir=tmp_path / "digits")
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "a"
+    folder.mkdir(parents=True)
+    for number in range(10):
+        Image.fromarray(np.full((28, 28), number * 6000, np.uint16)).save(folder / f"{number}.png")
+    train, test = data.load(data_dir=tmp_path / "deep")
+    values = [int(image[0, 0]) for image in (*train.images, *test.images)]
+    assert values == [number * 6000 // 257 for number in range(10)]
 
 
 def test_folders_that_are_neither(tmp_path: Path) -> None:
@@ -226,7 +249,9 @@ def test_archives_put_there_by_hand_are_verified_and_read(
     splits = data.load("kmnist")
     assert torch.equal(splits.train.images, few.train.images)
     assert source.state() == "verified"
+    (source.folder / "train-images-idx3-ubyte").write_bytes(b"")  # unpacking was interrupted
+    assert torch.equal(data.load("kmnist").train.images, few.train.images)
     (source.folder / resources[0][0]).write_bytes(b"damaged")
     assert source.state() == "damaged"
-    with pytest.raises(GenmnistError, match="known sums"):
+    with pytest.raises(GenmnistError, match="by hand"):
         data.load("kmnist")

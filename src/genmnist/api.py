@@ -1,9 +1,10 @@
-"""The library: load a model, train one. The command line calls nothing else."""
+"""The library: load a model, train one. The command line does neither by itself."""
 
 from __future__ import annotations
 
 import contextlib
 import platform
+import shlex
 import signal
 import sys
 import threading
@@ -104,6 +105,7 @@ def train(
     data_dir: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    threads: int | None = None,
     compiled: bool = False,
     out: str | Path | None = None,
     sample_every: int = 1,
@@ -122,6 +124,7 @@ def train(
         seed: fixes everything random.
         dataset, data_dir: what to train on; see `genmnist.data.load`.
         device, precision: where and how to compute; see `genmnist.device`.
+        threads: how many a CPU computes with, from now on in this process; None leaves it as it is.
         compiled: run the step through torch.compile, which needs a C++ compiler on a CPU.
         out: the run folder; None is `runs/<family>/<time>`.
         sample_every: epochs between two pictures of samples; 0 for none.
@@ -136,6 +139,8 @@ def train(
     started = time.perf_counter()
     name, entry = preset(family, preset_name)
     place = choose_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
     config: dict[str, Any] = {
         "family": family,
         "preset": name,
@@ -148,12 +153,13 @@ def train(
         "data_dir": str(Path(data_dir).absolute()) if data_dir else None,
         "device": str(place),
         "precision": Precision.choose(precision, place).name,
+        "threads": torch.get_num_threads(),  # they change the order of sums, and so the last bit
         "compiled": compiled,
         "sample_every": sample_every,
         "save_every": save_every,
     }
     splits = data.load(dataset, data_dir)
-    config["data_checksum"] = splits.train.checksum()
+    config["data_checksum"] = splits.checksum()
     if budget is not None:
         config["steps"] = fit_steps(_trainer(config, splits), budget, started + budget)
     trainer = _trainer(config, splits)
@@ -181,8 +187,9 @@ def resume(folder: str | Path, device: str | None = None, listen: Listener | Non
     config = _checked(run)
     if device:
         config["device"] = str(choose_device(device))
+    torch.set_num_threads(config["threads"])
     splits = data.load(config["dataset"], config["data_dir"])
-    if splits.train.checksum() != config["data_checksum"]:
+    if splits.checksum() != config["data_checksum"]:
         raise GenmnistError(
             f"the data of {folder} have changed since it began: bring them back, or train anew"
         )
@@ -204,7 +211,7 @@ def _checked(run: Run) -> dict[str, Any]:
     kinds: dict[str, Any] = {
         "family": str, "preset": str, "options": dict, "recipe": dict, "steps": int, "seed": int,
         "dataset": str, "data_dir": str | None, "data_checksum": str, "device": str, "precision": str,
-        "compiled": bool,
+        "threads": int, "compiled": bool,
         "sample_every": int, "save_every": float | int, "versions": dict, "machine": str,
     }  # fmt: skip
     config = run.config
@@ -236,9 +243,9 @@ def _carry_on(run: Run, trainer: Trainer, listen: Listener | None) -> Run:
     """Train to the end, with pictures on the way, whatever was done before."""
     config = run.config
     every, seed = config["sample_every"], config["seed"]
-    if every and trainer.step == 0:
-        _picture(run, trainer, 0, seed)
-    with _interruptible() as interrupted:
+    with run.locked(), _interruptible() as interrupted:
+        if every and trainer.step == 0:
+            _picture(run, trainer, 0, seed)
         for event in recording.record(run, trainer, config["save_every"]):
             if isinstance(event, Epoch):
                 epoch = len(trainer.history)
@@ -249,11 +256,12 @@ def _carry_on(run: Run, trainer: Trainer, listen: Listener | None) -> Run:
             if interrupted.is_set() and trainer.step < trainer.steps:
                 recording.save(run, trainer)
                 raise InterruptedRunError(
-                    f"interrupted at step {trainer.step:,} of {trainer.steps:,}, which is saved: "
-                    f"go on with `genmnist train {config['family']} --resume {run.folder}`"
+                    f"interrupted at step {trainer.step:,} of {trainer.steps:,}, which is saved: go on with "
+                    f"`genmnist train {config['family']} --resume {shlex.quote(str(run.folder))}`"
                 )
-    curves.losses(run.metrics, run.folder / "losses.png", f"{config['family']} · {config['preset']}")
-    recording.finish(run, trainer)
+        recording.save(run, trainer)  # before anything else that could fail
+        curves.losses(run.metrics, run.folder / "losses.png", f"{config['family']} · {config['preset']}")
+        recording.summarise(run, trainer)
     return run
 
 

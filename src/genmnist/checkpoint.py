@@ -124,6 +124,8 @@ def assign(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
 
 def _content(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise _damaged(path, "it is no regular file")
         if path.stat().st_size > _MAX_BYTES:
             raise _damaged(path, f"it is larger than {_MAX_BYTES >> 20:,} MiB")
         return path.read_bytes()
@@ -147,7 +149,7 @@ def _header(path: Path, content: bytes) -> tuple[str, str]:
 
 def _document(path: Path, text: str) -> Document:
     try:
-        fields = json.loads(text)
+        fields = json.loads(text, parse_constant=_refuse)
         form = fields.pop("format")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, "its header is not one that genmnist wrote") from error
@@ -173,6 +175,10 @@ def _sum(text: str, tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {_form(tensors[name])}".encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def _damaged(path: Path, why: str) -> GenmnistError:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from genmnist.errors import GenmnistError
 
+TEMPORARY = (
+    ".genmnist-writing-"  # how the folders begin in which files are written before they take their place
+)
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -28,7 +32,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A private folder beside the target: same file system, and the name keeps its suffix.
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        holder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
         temporary = holder / path.name
         try:
             yield temporary

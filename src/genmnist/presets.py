@@ -85,7 +85,7 @@ class VAEOptions(Knobs):
 class Recipe(Knobs):
     """How a model is trained, whatever its family."""
 
-    epochs: float = knob(20.0, "Passes over the training set.", 0, 1e6)
+    epochs: float = knob(20.0, "Passes over the training set.", 1e-4, 1e6)
     batch_size: int = knob(128, "Images a step.", 1, 65536)
     lr: float = knob(1e-3, "Learning rate.", 0, 10)
     optimizer: str = knob("adam", "Optimiser: adam or adamw.", choices=("adam", "adamw"))
@@ -94,7 +94,7 @@ class Recipe(Knobs):
         "constant", "Learning rate over time: constant or cosine.", choices=("constant", "cosine")
     )
     warmup: float = knob(0.0, "Share of the steps over which the learning rate first rises from 0.", 0, 1)
-    clip: float = knob(0.0, "Bound on the norm of the gradient; 0 for none.")
+    clip: float = knob(0.0, "Bound on the norm of the gradient; 0 for none.", 0, 1e6)
     ema: float = knob(
         0.0, "Decay of the averaged weights, which are then the ones kept; 0 for none.", 0, 0.999999
     )
@@ -121,7 +121,7 @@ class Preset:
 PRESETS: dict[str, dict[str, Preset]] = {
     "vae": {
         "report": Preset(
-            "the reference: 784-400-20-400-784, 20 epochs of Adam at 1e-3 (validation loss 103.6)",
+            "the reference: 784-400-20-400-784, 20 epochs of Adam at 1e-3 (validation loss 103.5 to 103.9)",
             VAEOptions(),
         ),
         "conv": Preset(

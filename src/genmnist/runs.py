@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ class Run:
         self.summary_file = self.folder / "summary.json"
         self.samples = self.folder / "samples"
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
     @classmethod
     def create(cls, config: dict[str, Any], folder: str | Path | None = None) -> Run:
         """Make the folder of a new run, `runs/<family>/<time>` unless `folder` names another.
@@ -46,13 +51,20 @@ class Run:
             now = datetime.datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
             base = ROOT / config["family"] / now
             others = (base.with_name(f"{now}-{number}") for number in itertools.count(2))
-            folder = next(path for path in itertools.chain([base], others) if not path.exists())
-        run = cls(folder)
-        check_vacant(run.folder)
-        try:
-            run.samples.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise cannot_write(run.samples, error) from error
+            folders = itertools.chain([base], others)
+        else:
+            check_vacant(Path(folder))
+            folders = itertools.chain([Path(folder)])
+        for run in map(cls, folders):
+            try:
+                run.samples.mkdir(parents=True)  # whoever makes it has the folder
+                break
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise cannot_write(run.folder, error) from error
+        else:
+            raise UsageError(f"{folder} was taken by another run just now: name another --out")
         write_json(run.config_file, config)
         return run
 
@@ -63,6 +75,23 @@ class Run:
         if not run.config_file.is_file():
             raise UsageError(f"{folder} is not a run folder: it has no config.json")
         return run
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the run to this process. Raises GenmnistError if another is training it."""
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            yield
+            return
+        with self.config_file.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise GenmnistError(
+                    f"another process is training {self.folder}: wait for it, or stop it"
+                ) from error
+            yield
 
     @property
     def finished(self) -> bool:
@@ -118,7 +147,9 @@ def latest(family: str, root: Path | None = None) -> Run | None:
     """Return the latest finished run of a family under `runs/`, if there is one."""
     folder = (root or ROOT) / family
     finished = [path.parent for path in folder.glob("*/summary.json")] if folder.is_dir() else []
-    return Run(max(finished, key=lambda path: path.name)) if finished else None
+    return (
+        Run(max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)) if finished else None
+    )
 
 
 @dataclass(frozen=True)
@@ -143,8 +174,9 @@ def find(family: str | None = None, model: str | Path | None = None) -> Found:
     """
     if model in (None, "latest", "bundled"):
         if family not in FAMILIES:
+            unknown = f"there is no family {family!r}: " if family else ""
             raise UsageError(
-                f"name a family, one of {', '.join(FAMILIES)}, or a file or run folder as the model"
+                f"{unknown}name a family ({', '.join(FAMILIES)}), a .safetensors file or a run folder"
             )
         run = latest(family) if model != "bundled" else None
         if run:
@@ -159,7 +191,7 @@ def find(family: str | None = None, model: str | Path | None = None) -> Found:
         run = Run.open(path)
         if not run.model_file.exists():
             raise GenmnistError(f"{path} has saved no model yet: go on with it by --resume {path}")
-        return Found(run.model_file, f"run {path}")
+        return Found(run.model_file, f"run {path}" if run.finished else f"run {path}, which has not finished")
     if not path.exists():
         raise UsageError(
             f"there is no {path}: a model is a .safetensors file, a run folder, `latest` or `bundled`"

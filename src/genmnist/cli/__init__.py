@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
+from typing import NoReturn
 
 from genmnist.errors import GenmnistError
 
@@ -14,17 +18,24 @@ def main() -> None:
     """
     from genmnist.cli.app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     try:
         status = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except GenmnistError as error:
         _fail(str(error), error.exit_status)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left; there is no one to tell
+        _discard_output()  # whoever read our output has left; there is no one to tell
         sys.exit(1)
+    except OSError as error:
+        _discard_output()
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{(error.strerror or str(error)).lower()}", 1)
     except MemoryError:
-        _fail("out of memory: take a smaller --batch-size or --num", 1)
+        _fail("out of memory: take a smaller --batch-size or a smaller model", 1)
     except Exception as error:
         # Typer's errors, whose class has moved between its versions, know how to say themselves.
         if hasattr(error, "format_message"):
@@ -32,12 +43,21 @@ def main() -> None:
             if not error.format_message():
                 sys.exit(status)  # a command without its arguments, which has shown its help
             _fail(error.format_message(), status)
-        if type(error).__name__ == "OutOfMemoryError":
-            _fail("out of memory on the device: take a smaller --batch-size", 1)
+        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+            _fail("out of memory: take a smaller --batch-size or a smaller model", 1)
         raise
+    if status == 130:  # Typer has caught the Ctrl-C
+        _fail("interrupted", 130)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(sentence: str, status: int) -> None:
-    print("genmnist: " + " ".join(sentence.split()), file=sys.stderr)
+def _fail(sentence: str, status: int) -> NoReturn:
+    with contextlib.suppress(OSError):
+        print("genmnist: " + " ".join(sentence.splitlines()), file=sys.stderr)
     sys.exit(status)
+
+
+def _discard_output() -> None:
+    """Keep Python from failing once more as it flushes what could not be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal to draw a bar on
+_LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal to draw a bar on
 
 
 class Output:
@@ -26,6 +26,7 @@ class Output:
         self.as_json, self.quiet = as_json, quiet
         self.document: dict[str, Any] = {"command": command}
         self._started = time.perf_counter()
+        self._live: Console | None = None  # that of a bar while one is drawn
 
     @cached_property
     def errors(self) -> Console:
@@ -42,8 +43,12 @@ class Output:
         return self.errors if self.as_json else Console(highlight=False, quiet=self.quiet)
 
     def say(self, text: str) -> None:
-        """Say something to people."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        """Say something to people; above the bar, while one is drawn."""
+        console = self._live if self._live and self.console.is_terminal else self.console
+        try:
+            console.print(text, soft_wrap=True, markup=False)
+        except (BrokenPipeError, SystemExit):  # the reader has left; what is being done goes on
+            console.quiet = True
 
     def note(self, **facts: Any) -> None:
         """Add facts to the JSON document."""
@@ -53,23 +58,31 @@ class Output:
         """Show a thumbnail where the terminal can, then the path and the time it all took."""
         seconds = time.perf_counter() - self._started
         self.note(out=str(path), seconds=round(seconds, 3))
-        if picture is not None and self.console.is_terminal and not self.quiet:
-            self.console.print(thumbnail(picture, self.console.width))
+        colours = self.console.is_terminal and self.console.color_system and not self.console.no_color
+        if picture is not None and colours and not self.quiet:
+            self.console.print(thumbnail(picture, self.console.width, self.console.height))
         self.say(f"wrote {path} in {seconds:.1f} s")
 
     def table(self, rows: Iterable[Sequence[str]], heads: Sequence[str] = ()) -> None:
-        """Show a table to people."""
+        """Show a table to people; beside `--json` there is nothing that the document does not say."""
         from rich.table import Table
 
-        table = Table(*heads, show_header=bool(heads), box=None, padding=(0, 2, 0, 0))
-        for row in rows:
+        if self.as_json:
+            return
+
+        table = Table(show_header=bool(heads), box=None, padding=(0, 2, 0, 0))
+        for number, row in enumerate(rows):
+            if number == 0:
+                for head in heads or [""] * len(row):
+                    table.add_column(head, overflow="fold")  # a path cut short is of no use
             table.add_row(*row)
         self.console.print(table, markup=False)
 
     def finish(self) -> None:
         """Print the JSON document, if one was asked for."""
-        if self.as_json:
+        if self.as_json and sys.stdout is not None:
             sys.stdout.write(json.dumps(self.document, indent=2) + "\n")
+            sys.stdout.flush()
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[..., None]]:
@@ -86,7 +99,11 @@ class Output:
             def advance(done: int, remark: str = "") -> None:
                 progress.update(task, completed=done, description=f"{what} {remark}".strip())
 
-            yield advance
+            self._live = progress.console
+            try:
+                yield advance
+            finally:
+                self._live = None
 
 
 class _Lines:
@@ -102,12 +119,12 @@ class _Lines:
             self.console.print(f"{self.what} {done:,}/{self.total:,} {remark}".rstrip(), soft_wrap=True)
 
 
-def thumbnail(picture: Image.Image, width: int) -> Text:
-    """Draw a picture in half blocks, two pixels to a character."""
+def thumbnail(picture: Image.Image, width: int, height: int) -> Text:
+    """Draw a picture in half blocks, two pixels to a character, within `width` x `height` characters."""
     from PIL import Image
     from rich.text import Text
 
-    columns = min(width, 96, picture.width)
+    columns = min(width, 96, picture.width, max(8, int(2 * (height - 4) * picture.width / picture.height)))
     rows = max(2, 2 * round(columns * picture.height / picture.width / 2))
     pixels = picture.convert("RGB").resize((columns, rows), Image.Resampling.BOX).load()
     if pixels is None:

@@ -31,7 +31,7 @@ def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.J
         "precision": Precision.choose("auto", place).name,
     }
     for dtype in (torch.float32, torch.bfloat16):
-        facts[f"{str(dtype).removeprefix('torch.')} products"] = f"{_gigaflops(place, dtype):,.0f} GFLOP/s"
+        facts[f"{str(dtype).removeprefix('torch.')}_gflops"] = round(_gigaflops(place, dtype))
     problems = 0
     shipped: dict[str, Callable[[], object]] = {"mnist": load}
     for family in FAMILIES:

@@ -49,12 +49,14 @@ def info(
 def _rows(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
     for key, value in facts.items():
         if isinstance(value, dict):
-            yield from ((f"{key}.{name}", _text(inner)) for name, inner in value.items())
+            yield from _rows({f"{key}.{name}": inner for name, inner in value.items()})
+        elif isinstance(value, list):
+            yield key, f"{len(value)} entries"
         else:
             yield key, _text(value)
 
 
 def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"

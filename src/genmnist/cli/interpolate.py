@@ -31,7 +31,8 @@ def vae(
         ),
     ] = "lerp",
     from_digits: Annotated[
-        tuple[int, int] | None, typer.Option(help="Walk between real test digits of these labels: 6 1.")
+        tuple[int, int] | None,
+        typer.Option(help="Walk from a real test digit to another, of these labels: 6 1."),
     ] = None,
     seed: opt.Seed = 0,
     out: Annotated[Path, typer.Option(help=".png: a row a walk; .gif: all walks in motion.")] = Path(
@@ -61,16 +62,18 @@ def vae(
     output.say(f"model: {found.origin}")
     if from_digits is None:
         z = vae.prior(seed, 2 * pairs)
-        start, end = z[0::2], z[1::2]
+        first, second = z[0::2], z[1::2]
     else:
         test = api.held_out(vae, dataset, data_dir)
-        start, end = (
+        first, second = (
             vae.embed(torch.stack([test.first(digit, skip=seed + pair) for pair in range(pairs)]))
             for digit in from_digits
         )
     alphas = torch.linspace(0, 1, steps)
     spaces = ("latent", "pixel") if space == "both" else (space,)
-    walks = torch.stack([vae.interpolate(start, end, alphas, kind, path) for kind in spaces], 1).flatten(0, 1)
+    walks = torch.stack([vae.interpolate(second, first, alphas, kind, path) for kind in spaces], 1).flatten(
+        0, 1
+    )
     images = quantise(walks.flatten(0, 1).unsqueeze(1)).cpu().unflatten(0, (-1, steps))
     if out.suffix == ".gif":
         frames = [

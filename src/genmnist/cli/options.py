@@ -61,7 +61,7 @@ def duration(text: str | None) -> float | None:
         if match
         else 0
     )
-    if not seconds:
+    if not 0 < seconds < 1e8:
         raise UsageError(f"{text!r} is not a time: write 90s, 10m or 1h30m")
     return seconds
 
@@ -72,7 +72,7 @@ def check_out(path: Path, suffixes: tuple[str, ...]) -> Path:
     Raises:
         UsageError: the kind of file is not one the command writes, or the place cannot be written to.
     """
-    if path.suffix not in suffixes:
+    if path.suffix not in suffixes or path.name in suffixes:
         kinds = ", ".join(suffix or "a folder" for suffix in suffixes)
         raise UsageError(f"--out {path} has no ending that says what to write; choose from {kinds}")
     if path.suffix and path.is_dir():
@@ -85,15 +85,17 @@ def check_out(path: Path, suffixes: tuple[str, ...]) -> Path:
 
 def check_writable(path: Path) -> None:
     """Raise UsageError unless a file or folder could be made at `path`."""
-    parent = next((p for p in path.absolute().parents if p.exists()), Path("/"))
+    here = [path.absolute()] if path.is_dir() else []
+    parent = next((p for p in [*here, *path.absolute().parents] if p.exists()), Path("/"))
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UsageError(f"--out {path} cannot be written: {parent} is not a folder that you may write to")
 
 
 def check_label(value: int, named: bool = True) -> int:
     """Return a label if the named sets have it. Raises UsageError."""
-    if value < 0 or (named and value > 9):
-        raise UsageError(f"there is no label {value}: the digits are 0 to 9")
+    most = 9 if named else 255
+    if not 0 <= value <= most:
+        raise UsageError(f"there is no label {value}: labels are 0 to {most}")
     return value
 
 

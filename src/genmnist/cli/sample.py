@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Draw new digits from a model.", no_args_is_help=True)
 
 _SUFFIXES = (".png", ".gif", ".npz", "")
-_MAX_PICTURE = 10_000
+_MAX_PICTURE = 10_000  # as figures.grid has it, which is not imported for a usage error
 
 
 @app.command()

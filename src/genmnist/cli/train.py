@@ -65,6 +65,16 @@ def _command(family: str) -> Callable[..., None]:
         seed: opt.Seed = 0,
         device: opt.Device = "auto",
         precision: opt.Precision = "auto",
+        threads: Annotated[
+            int | None,
+            typer.Option(
+                help="Threads of a CPU. Take 1 if other programs keep it busy.",
+                show_default="all cores",
+                min=1,
+                max=1024,
+                rich_help_panel="Device",
+            ),
+        ] = None,
         compiled: Annotated[
             bool,
             typer.Option("--compile", help="Run the step through torch.compile.", rich_help_panel="Device"),
@@ -74,7 +84,7 @@ def _command(family: str) -> Callable[..., None]:
     ) -> None:
         output = Output(f"train {family}", as_json, quiet)
         if resume is not None:
-            _check_resumable(context, resume)
+            _check_resumable(context, resume, family)
         else:
             if sum(length is not None for length in (recipe["epochs"], steps, budget)) > 1:
                 raise UsageError(
@@ -99,7 +109,8 @@ def _command(family: str) -> Callable[..., None]:
                 run = api.train(
                     family, preset_name, options=model, recipe=recipe, steps=steps, budget=seconds, seed=seed,
                     dataset=dataset or "mnist", data_dir=data_dir, device=device, precision=precision,
-                    compiled=compiled, out=out, sample_every=sample_every, save_every=save_seconds or 0,
+                    threads=threads, compiled=compiled, out=out, sample_every=sample_every,
+                    save_every=save_seconds or 0,
                     listen=listen,
                 )  # fmt: skip
         _show(run, output)
@@ -112,16 +123,21 @@ for _family in PRESETS:
     app.command(_family)(_command(_family))
 
 
-def _check_resumable(context: typer.Context, folder: Path) -> None:
+def _check_resumable(context: typer.Context, folder: Path, family: str) -> None:
     """Raise UsageError unless a run can be resumed as the command line asks."""
     for name in context.params:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE" and name not in _BESIDE_RESUME:
-            option = "--" + name.removesuffix("_name").replace("_", "-")
+            option = next(p.opts[0] for p in context.command.params if p.name == name)
             raise UsageError(
                 f"{option} cannot stand beside --resume, which keeps the run's own options: leave it out"
             )
-    if Run.open(folder).finished:
+    run = Run.open(folder)
+    if (kind := run.config.get("family")) != family:
+        raise UsageError(
+            f"{folder} is a run of {kind}, not of {family}: resume it with `genmnist train {kind}`"
+        )
+    if run.finished:
         raise UsageError(f"{folder} has finished: there is nothing left to resume")
 
 
@@ -137,6 +153,10 @@ def _listener(output: Output) -> "Iterator[Listener]":
             from genmnist.training import Epoch
 
             if advance is None:
+                epochs = trainer.steps / trainer.steps_per_epoch
+                output.say(
+                    f"{trainer.steps:,} steps of {trainer.recipe.batch_size} images: {epochs:.3g} epochs"
+                )
                 advance = stack.enter_context(output.progress("training", trainer.steps))
             if isinstance(event, Epoch):
                 output.say(_line(event.metrics, -(-trainer.steps // trainer.steps_per_epoch)))

@@ -19,7 +19,10 @@ def vae(
     model: opt.Model = None,
     steps: Annotated[int, typer.Option(help="Values of each factor.", min=2, max=64)] = 5,
     span: Annotated[
-        float, typer.Option(help="From minus this to plus this.", min=0.01, max=100, callback=opt.finite)
+        float,
+        typer.Option(
+            help="Set each factor from minus this to plus this.", min=0.01, max=100, callback=opt.finite
+        ),
     ] = 2.0,
     from_digit: Annotated[
         int | None, typer.Option(help="Start from a real test digit instead of a point of the prior.")
@@ -35,7 +38,7 @@ def vae(
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Move one factor of a latent point at a time; the factors most used over the test set come first."""
+    """Set one factor of a latent point at a time; the factors most used over the test set come first."""
     output = Output("traverse vae", as_json, quiet)
     opt.check_out(out, (".png", ".gif"))
     if from_digit is not None:

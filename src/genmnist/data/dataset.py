@@ -52,18 +52,20 @@ class Dataset:
             )
         return self.images[int(found[0])]
 
-    def checksum(self) -> str:
-        """Return the SHA-256 sum of images and labels, by which a run names the data that it saw."""
-        digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
-        digest.update(self.labels.cpu().numpy().tobytes())
-        return digest.hexdigest()
-
 
 class Splits(NamedTuple):
     """A set's two parts: the images to train on and the images to validate on."""
 
     train: Dataset
     test: Dataset
+
+    def checksum(self) -> str:
+        """Return the SHA-256 sum of all images and labels, by which a run names the data that it saw."""
+        digest = hashlib.sha256()
+        for part in self:
+            digest.update(part.images.cpu().numpy().data)
+            digest.update(part.labels.cpu().numpy().data)
+        return digest.hexdigest()
 
     def to(self, device: torch.device | str) -> Splits:
         """Return the same parts on another device."""

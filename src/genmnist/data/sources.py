@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,15 @@ class Downloaded:
         from torchvision import datasets
 
         kind: Any = getattr(datasets, self.dataset)
+        for path in self.folder.glob("*"):  # what was unpacked: only archives have sums, so unpack them again
+            if path.is_file() and path.name not in self.archives():
+                path.unlink()
         by_hand = f"put {', '.join(self.archives())} into {self.folder} by hand"
         try:
             loaded = {
                 split: kind(str(cache()), download=True, **options) for split, options in self.splits.items()
             }
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError, AssertionError, zlib.error) as error:
             raise GenmnistError(f"cannot fetch {self.dataset} ({_one_line(error)}): {by_hand}") from error
         if self.state() != "verified":
             raise GenmnistError(f"the archives of {self.dataset} do not have their known sums: {by_hand}")
@@ -197,8 +201,9 @@ def _load_folder(folder: Path) -> dict[str, Arrays]:
     if any(folder.glob("*-ubyte*")):
         return _load_idx(folder)
     if (folder / "train").is_dir() and (folder / "test").is_dir():
-        return {split: _load_images(folder / split) for split in _PREFIXES}
-    images, labels = _load_images(folder)
+        classes = _classes(folder / "train")
+        return {split: _load_images(folder / split, classes) for split in _PREFIXES}
+    images, labels = _load_images(folder, _classes(folder))
     # One folder holds no test set: every tenth image is kept aside to be one.
     held_out = np.arange(len(images)) % 10 == 9
     if not held_out.any():
@@ -208,31 +213,51 @@ def _load_folder(folder: Path) -> dict[str, Arrays]:
     return {"train": (images[~held_out], labels[~held_out]), "test": (images[held_out], labels[held_out])}
 
 
-def _load_images(folder: Path) -> Arrays:
-    from PIL import Image, UnidentifiedImageError
+def _classes(folder: Path) -> dict[str, int]:
+    """Return a number for each subfolder: its name, if all names are numbers, else its alphabetical place."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if names and all(name.isascii() and name.isdigit() and int(name) < 256 for name in names):
+        return {name: int(name) for name in names}
+    return {name: number for number, name in enumerate(names)}
+
+
+def _load_images(folder: Path, classes: dict[str, int]) -> Arrays:
     from torchvision.datasets import ImageFolder
 
-    def grey(path: str) -> npt.NDArray[np.uint8]:
-        try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("L").resize((28, 28), Image.Resampling.LANCZOS))
-        except (
-            OSError,
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-            ValueError,
-            SyntaxError,
-        ) as error:
-            raise GenmnistError(f"{path} cannot be read as an image: remove it or save it again") from error
+    class Numbered(ImageFolder):  # type: ignore[misc]
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            names = sorted(path.name for path in Path(directory).iterdir() if path.is_dir())
+            if stray := [name for name in names if name not in classes]:
+                raise FileNotFoundError(f"{stray[0]} is not among the classes of the training set")
+            return names, classes
 
     try:
-        found = ImageFolder(str(folder), loader=grey)
-    except (OSError, RuntimeError) as error:
+        found = Numbered(str(folder), loader=_grey, allow_empty=True)
+    except (OSError, RuntimeError, ValueError) as error:
         raise GenmnistError(
             f"{folder} holds neither IDX files nor a subfolder of images for each class ({_one_line(error)})"
         ) from error
     pairs = [found[index] for index in range(len(found))]
+    if not pairs:
+        raise GenmnistError(f"{folder} holds neither IDX files nor a subfolder of images for each class")
     return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs], np.int64)
+
+
+def _grey(path: str) -> npt.NDArray[np.uint8]:
+    """Read an image as 28 x 28 bytes of grey."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I;16"):  # PIL would cut 16 bits off at 255
+                grey = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            elif image.mode in ("I", "F"):
+                raise GenmnistError(f"{path} has pixels of {image.mode} type: save it with 8 or 16 bits")
+            else:
+                grey = image.convert("L")
+            return np.asarray(grey.resize((28, 28), Image.Resampling.LANCZOS))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+        raise GenmnistError(f"{path} cannot be read as an image: remove it or save it again") from error
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 from genmnist.files import replacing
 
 
-def losses(metrics: Sequence[dict[str, Any]], path: str | Path, title: str) -> Path:
+def losses(
+    metrics: Sequence[dict[str, Any]], path: str | Path, title: str, unit: str = "nats an image"
+) -> Path:
     """Draw training and validation loss by epoch (figure 1), whole or not at all.
 
     Raises:
@@ -25,9 +27,10 @@ def losses(metrics: Sequence[dict[str, Any]], path: str | Path, title: str) -> P
         values = [line[key] for line in metrics]
         axes.plot(epochs, values, style, marker="o", markersize=3.5, label=label)
     last = metrics[-1]["val_loss"]
-    axes.annotate(f"{last:.2f}", (epochs[-1], last), xytext=(4, 6), textcoords="offset points", ha="center")
-    axes.set(xlabel="epoch", ylabel="loss an image", title=title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.annotate(f"{last:.2f}", (epochs[-1], last), xytext=(0, 6), textcoords="offset points", ha="right")
+    axes.set(xlabel="epoch", ylabel=f"loss in {unit}", title=title.replace("$", r"\$"))
+    axes.set_xlim(0.5, len(metrics) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

@@ -17,8 +17,6 @@ from torch import Tensor
 from genmnist.figures import grid
 from genmnist.files import replacing
 
-SUFFIXES = (".png", ".gif", ".npz", "")
-
 
 def npz(
     batches: Iterable[UInt8[Tensor, "b 28 28"]], num: int, path: Path, labels: Sequence[int] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -104,9 +104,3 @@ def _annotated(
         middle = top + gap + number * pitch + (pitch - gap) / 2
         draw.text((margin, middle), text, FAINT if number in faint else INK, font, anchor="lm")
     return picture
-
-
-def frames(images: UInt8[Tensor, "frames n 28 28"]) -> Iterator[Image.Image]:
-    """Lay each frame of an animation out as a grid."""
-    for frame in images:
-        yield grid(frame)

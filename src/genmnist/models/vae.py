@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from genmnist.data import Dataset, quantise, scale
+from genmnist.errors import UsageError
 from genmnist.models.base import Losses, Model
 from genmnist.models.paths import PATHS, lerp
 from genmnist.nn.vae import NETWORKS
@@ -23,7 +24,7 @@ Latents = Float[Tensor, "b latent"]
 Images = Float[Tensor, "b 1 28 28"]
 
 # A factor counts as active if its posterior mean varies over the data by more than this
-# (Burda, Grosse & Salakhutdinov 2016, section 5.1).
+# (Burda, Grosse & Salakhutdinov 2016, section 5.2).
 ACTIVE_VARIANCE = 0.01
 
 
@@ -44,6 +45,14 @@ class VAE(Model):
         """Build an untrained VAE. Raises UsageError for options that do not fit."""
         return cls(VAEOptions.of(options))
 
+    def place(self, device: torch.device, precision: str = "auto") -> Self:
+        """Move the model to `device`. Raises UsageError for float16 on the MLP: it lowers products only."""
+        if precision == "float16" and self.options.network == "mlp":
+            raise UsageError(
+                "--precision float16 is not for the MLP, whose products run in bfloat16 or float32"
+            )
+        return super().place(device, precision)
+
     def computing(self) -> AbstractContextManager[None]:
         """Return the context in which the network runs; the MLP gains from faster products alone."""
         return self.precision.products() if self.options.network == "mlp" else self.precision.autocast()
@@ -61,14 +70,20 @@ class VAE(Model):
         return logits.float()
 
     def decode(self, z: Latents) -> Images:
-        """Return the means of p(x | z), pixels in [0, 1]."""
-        return self.logits(z).sigmoid_()
+        """Return the means of p(x | z), pixels in [0, 1].
+
+        In float32 always: it costs next to nothing, and in lower precision a row of a product depends on how
+        many rows there are.
+        """
+        probabilities: Tensor = self.decoder(z).sigmoid()
+        return probabilities
 
     def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
         """Return the objective and the two terms of the negative ELBO, in nats an image.
 
         `reconstruction` + `kl` is the negative ELBO (Kingma & Welling 2014, eq. 3); `loss` weighs the KL by
-        beta, less the free bits. Summed over pixels and factors, averaged over images.
+        beta, with a floor of the free bits under each factor. Summed over pixels and factors, averaged over
+        images.
         """
         mean, log_variance = self.encode(images)
         deviation = (log_variance / 2).exp()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from genmnist.errors import UsageError
+from genmnist.errors import GenmnistError
 from genmnist.presets import Recipe
 
 
@@ -17,7 +18,7 @@ class Adam:
     It calls the fused kernels under torch.optim directly: one pass over each weight and its two averages,
     and none of the bookkeeping around it, which for a network as small as ours costs as much again, and
     whose first use imports a compiler for seconds. Decay spares biases and gains, which have nothing to
-    shrink towards (He et al. 2019, section 3.2).
+    shrink towards (He et al. 2019, section 3.1).
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, betas: tuple[float, float] = (0.9, 0.999)) -> None:
@@ -42,7 +43,7 @@ class Adam:
         for group, decay in self.groups:
             self.kernel(
                 [self.weights[i] for i in group],
-                [gradient for i in group if (gradient := self.weights[i].grad) is not None],
+                cast("list[Tensor]", [self.weights[i].grad for i in group]),
                 [self.means[i] for i in group],
                 [self.squares[i] for i in group],
                 [],
@@ -106,5 +107,5 @@ class LossScale:
             return True
         self.good, self.scale = 0, self.scale / 2
         if self.scale < 2**-14:
-            raise UsageError("the gradients overflow at any scale: lower --lr or take --precision float32")
+            raise GenmnistError("the gradients overflow at any scale: lower --lr or take --precision float32")
         return False

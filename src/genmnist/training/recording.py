@@ -6,12 +6,11 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from genmnist import checkpoint
 from genmnist.checkpoint import Document
 from genmnist.errors import GenmnistError
-from genmnist.files import write_text
+from genmnist.files import TEMPORARY, write_text
 from genmnist.runs import Run, write_json
 from genmnist.training.trainer import Epoch, Event, Trainer
 
@@ -54,6 +53,8 @@ def save(run: Run, trainer: Trainer) -> None:
     checkpoint.write(run.state_file, document, tensors)
     facts = {
         **{key: config[key] for key in _FACTS},
+        "device": str(model.device),
+        "precision": model.precision.name,
         "step": trainer.step,
         "steps": trainer.steps,
         "seconds": round(trainer.seconds, 2),
@@ -68,7 +69,7 @@ def restore(run: Run, trainer: Trainer) -> None:
     Raises:
         GenmnistError: the state is damaged, or of another run.
     """
-    for abandoned in run.folder.glob(".*-*"):  # what a kill left half written
+    for abandoned in run.folder.rglob(f"{TEMPORARY}*"):  # what a kill left half written
         shutil.rmtree(abandoned, ignore_errors=True)
     if run.state_file.exists():
         document, tensors = checkpoint.read(run.state_file)
@@ -84,9 +85,8 @@ def restore(run: Run, trainer: Trainer) -> None:
     _write_metrics(run, trainer)
 
 
-def finish(run: Run, trainer: Trainer) -> dict[str, Any]:
-    """Save everything a last time and write the summary, which marks the run as finished."""
-    save(run, trainer)
+def summarise(run: Run, trainer: Trainer) -> None:
+    """Write the summary, which marks the run as finished."""
     model, config = trainer.result, run.config
     summary = {
         "family": model.family,
@@ -96,13 +96,12 @@ def finish(run: Run, trainer: Trainer) -> dict[str, Any]:
         "steps": trainer.steps,
         "seed": config["seed"],
         "dataset": config["dataset"],
-        "device": config["device"],
-        "precision": config["precision"],
+        "device": str(model.device),
+        "precision": model.precision.name,
         "seconds": round(trainer.seconds, 2),
         "metrics": trainer.history[-1],
     }
     write_json(run.summary_file, summary)
-    return summary
 
 
 def _write_metrics(run: Run, trainer: Trainer) -> None:

@@ -130,7 +130,9 @@ class Trainer:
         self._epoch_seconds += seconds
 
     def _close_epoch(self) -> dict[str, float]:
-        self.check()
+        started = time.perf_counter()
+        self.check()  # waits for a GPU, whose work counts as training
+        self._tick(time.perf_counter() - started)
         started = time.perf_counter()
         validation = self.validate()
         self.seconds += time.perf_counter() - started
@@ -205,12 +207,20 @@ class Trainer:
             self.average.load_state_dict(part("average."))
         self.optimizer.load_state(part("optimizer."))
         self._running.copy_(tensors["running"])
-        history = values["history"]
-        if not all(isinstance(v, int | float) for line in history for v in line.values()):
-            raise ValueError("its history holds more than numbers")
+        history, count = values["history"], values["count"]
+        expected = {"epoch", "step", "train_loss", "val_loss", "lr", "seconds", "images_per_second"}
+        if not all(
+            expected <= line.keys() and all(type(v) in (int, float) for v in line.values())
+            for line in history
+        ):
+            raise ValueError("its history is not one of epochs")
         if values["steps"] != self.steps or not 0 <= values["step"] <= self.steps:
             raise ValueError("it is of a run of another length")
+        if not 0 <= count <= self.steps_per_epoch or (
+            values["step"] == self.steps and not count and not history
+        ):
+            raise ValueError("its epochs do not fit its steps")
         self.step = int(values["step"])
         self.seconds, self._epoch_seconds = float(values["seconds"]), float(values["epoch_seconds"])
-        self._count, self.history = int(values["count"]), list(history)
+        self._count, self.history = int(count), list(history)
         self.scale.scale, self.scale.good = values["scale"]
