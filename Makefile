@@ -61,6 +61,7 @@ weights: setup
 	rm -rf build/weights
 	$(BIN)/genmnist train vae --out build/weights/vae
 	$(BIN)/python scripts/bundle.py build/weights/vae "genmnist train vae"
+	cp build/weights/vae/losses.png docs/images/vae-losses.png
 
 # Pin the newest versions that fit pyproject.toml.
 requirements: $(BIN)/uv

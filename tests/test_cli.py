@@ -107,6 +107,26 @@ def test_a_sample_is_the_same_whatever_the_number(genmnist: Command, tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_compiled_step_learns_the_same(genmnist: Command, idx_folder: Path) -> None:
+    words = (
+        "train",
+        "vae",
+        "--data-dir",
+        idx_folder,
+        "--epochs",
+        3,
+        "--precision",
+        "float32",
+        "--json",
+        *SMALL,
+    )
+    eager, compiled = genmnist(*words), genmnist(*words, "--compile")
+    assert compiled.status == 0, compiled.err
+    losses = [done.json["metrics"]["val_loss"] for done in (eager, compiled)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+
+
+@pytest.mark.slow
 def test_a_hundred_thousand_samples_stream(genmnist: Command, tmp_path: Path) -> None:
     done = genmnist("sample", "vae", "--num", 100_000, "--out", "s.npz")
     assert done.status == 0

@@ -366,6 +366,14 @@ def test_a_finished_training_outlives_what_fails_after_it(
     assert run.summary["metrics"]["step"] == 16
 
 
+def test_compiling_needs_a_compiler(
+    tmp_path: Path, idx_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GenmnistError, match="needs a C\\+\\+ compiler"):
+        train(tmp_path / "run", idx_folder, compiled=True)
+
+
 def test_a_run_is_trained_by_one_process_at_a_time(tmp_path: Path, idx_folder: Path) -> None:
     run = _interrupted(tmp_path / "run", idx_folder)
     with run.locked(), pytest.raises(GenmnistError, match="another process"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -181,9 +183,7 @@ def resume(folder: str | Path, device: str | None = None, listen: Listener | Non
         UsageError: there is no run, or it has finished.
         GenmnistError: the run's files are damaged, or its data are not what they were; and as `train`.
     """
-    run = Run.open(folder)
-    if run.finished:
-        raise UsageError(f"{folder} has finished: there is nothing left to resume")
+    run = Run.unfinished(folder)
     config = _checked(run)
     if device:
         config["device"] = str(choose_device(device))
@@ -211,22 +211,30 @@ def _checked(run: Run) -> dict[str, Any]:
     kinds: dict[str, Any] = {
         "family": str, "preset": str, "options": dict, "recipe": dict, "steps": int, "seed": int,
         "dataset": str, "data_dir": str | None, "data_checksum": str, "device": str, "precision": str,
-        "threads": int, "compiled": bool,
-        "sample_every": int, "save_every": float | int, "versions": dict, "machine": str,
+        "threads": int, "compiled": bool, "sample_every": int, "save_every": float | int, "versions": dict,
+        "machine": str,
     }  # fmt: skip
     config = run.config
     for name, kind in kinds.items():
         if name not in config or not isinstance(config[name], kind):
             raise GenmnistError(f"{run.config_file} is damaged: {name} is not what genmnist writes there")
-    if config["family"] not in FAMILIES:
-        raise GenmnistError(
-            f"{run.folder} is of a family that this genmnist does not know: {config['family']!r:.40}"
-        )
+    try:
+        preset(config["family"], config["preset"])
+    except UsageError as error:
+        raise GenmnistError(f"{run.config_file} is damaged, or of another genmnist: {error}") from error
+    for name in ("steps", "threads"):
+        if not 1 <= config[name] <= 10**12:
+            raise GenmnistError(f"{run.config_file} is damaged: {name} is not what genmnist writes there")
     return config
 
 
 def _trainer(config: dict[str, Any], splits: data.Splits) -> Trainer:
     place = choose_device(config["device"])
+    compiler = os.environ.get("CXX", "g++")
+    if config["compiled"] and place.type == "cpu" and not (shutil.which(compiler) or shutil.which("clang++")):
+        raise GenmnistError(
+            f"--compile needs a C++ compiler, and {compiler} is not here: install it or leave it out"
+        )
     reseed(torch.device("cpu"), config["seed"], "weights")
     model = FAMILIES[config["family"]].from_options(config["options"]).place(place, config["precision"])
     return Trainer(

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from genmnist.errors import GenmnistError
 
-TEMPORARY = (
-    ".genmnist-writing-"  # how the folders begin in which files are written before they take their place
-)
+# How the names of the folders begin in which files are written before they take their place.
+TEMPORARY = ".genmnist-writing-"
 
 
 @contextlib.contextmanager

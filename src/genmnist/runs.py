@@ -76,6 +76,14 @@ class Run:
             raise UsageError(f"{folder} is not a run folder: it has no config.json")
         return run
 
+    @classmethod
+    def unfinished(cls, folder: str | Path) -> Run:
+        """Return the run in a folder, to go on with it. Raises UsageError if there is none, or it is done."""
+        run = cls.open(folder)
+        if run.finished:
+            raise UsageError(f"{folder} has finished: there is nothing left to resume")
+        return run
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep the run to this process. Raises GenmnistError if another is training it."""

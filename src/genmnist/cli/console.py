@@ -132,7 +132,7 @@ def thumbnail(picture: Image.Image, width: int, height: int) -> Text:
     text = Text(no_wrap=True, end="")
     for y in range(0, rows, 2):
         for x in range(columns):
-            upper, lower = pixels[x, y], pixels[x, y + 1]
-            text.append("▀", f"rgb{upper} on rgb{lower}".replace(" ", "").replace("on", " on "))
+            style = "rgb({},{},{}) on rgb({},{},{})".format(*pixels[x, y], *pixels[x, y + 1])  # type: ignore[misc]
+            text.append("▀", style)
         text.append("\n")
     return text

@@ -132,13 +132,11 @@ def _check_resumable(context: typer.Context, folder: Path, family: str) -> None:
             raise UsageError(
                 f"{option} cannot stand beside --resume, which keeps the run's own options: leave it out"
             )
-    run = Run.open(folder)
+    run = Run.unfinished(folder)
     if (kind := run.config.get("family")) != family:
         raise UsageError(
             f"{folder} is a run of {kind}, not of {family}: resume it with `genmnist train {kind}`"
         )
-    if run.finished:
-        raise UsageError(f"{folder} has finished: there is nothing left to resume")
 
 
 @contextlib.contextmanager

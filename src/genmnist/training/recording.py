@@ -20,8 +20,6 @@ _FACTS = (
     "dataset",
     "data_dir",
     "data_checksum",
-    "device",
-    "precision",
     "versions",
     "machine",
 )
