@@ -312,9 +312,15 @@ def test_damaged_runs_are_refused(tmp_path: Path, idx_folder: Path) -> None:
     with pytest.raises(GenmnistError, match="not a state of this run"):
         api.resume(run.folder)
     run.state_file.write_bytes(state)
-    changed = [
-        config.replace(*pair) for pair in (('"latent": 4', '"latent": 0'), ('"seed": 0', '"seed": "x"'))
-    ]
+    swaps = (
+        ('"latent": 4', '"latent": 0'),
+        ('"seed": 0', '"seed": "x"'),
+        ('"steps": 16', '"steps": 1' + "0" * 400),
+        ('"preset": "report"', '"preset": "$foo$"'),
+        ('"family": "vae"', '"family": "gan"'),
+    )
+    assert all(old in config for old, _ in swaps)
+    changed = [config.replace(*swap) for swap in swaps]
     for text in ("{", "[]", "[" * 100_000, "{}", *changed):
         run.config_file.write_text(text)
         with pytest.raises(GenmnistError, match="damaged") as caught:
