@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import platform
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,21 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise GenmnistError("there is no MPS device here; use --device cpu or auto")
     return device
+
+
+def gigaflops(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the billions of operations a second of large matrix products, the best of four tries."""
+    import torch
+
+    size, rounds, best = 1024, 8, math.inf
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
+    for _ in range(4):
+        started = time.perf_counter()
+        for _ in range(rounds):
+            product = matrix @ matrix
+        product[0, 0].item()  # waits for a GPU
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 * rounds / best / 1e9
 
 
 @dataclass(frozen=True)

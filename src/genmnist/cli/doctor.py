@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 
 from genmnist.cli import options as opt
@@ -19,7 +18,7 @@ def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.J
 
     from genmnist import api
     from genmnist.data import load
-    from genmnist.device import Precision, choose_device, describe_machine
+    from genmnist.device import Precision, choose_device, describe_machine, gigaflops
     from genmnist.presets import FAMILIES
     from genmnist.runs import find
 
@@ -31,7 +30,7 @@ def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.J
         "precision": Precision.choose("auto", place).name,
     }
     for dtype in (torch.float32, torch.bfloat16):
-        facts[f"{str(dtype).removeprefix('torch.')}_gflops"] = round(_gigaflops(place, dtype))
+        facts[f"{str(dtype).removeprefix('torch.')}_gflops"] = round(gigaflops(place, dtype))
     problems = 0
     shipped: dict[str, Callable[[], object]] = {"mnist": load}
     for family in FAMILIES:
@@ -50,18 +49,3 @@ def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.J
     output.finish()
     if problems:
         raise GenmnistError(f"{problems} of the files that ship with genmnist are damaged: install it again")
-
-
-def _gigaflops(device: object, dtype: object) -> float:
-    import torch
-
-    size, rounds = 1024, 8
-    matrix = torch.ones(size, size, device=device, dtype=dtype)  # type: ignore[call-overload]
-    best = float("inf")
-    for _ in range(4):
-        started = time.perf_counter()
-        for _ in range(rounds):
-            product = matrix @ matrix
-        product[0, 0].item()  # waits for a GPU
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 * rounds / best / 1e9

@@ -55,8 +55,7 @@ def vae(
     import torch
 
     from genmnist import api
-    from genmnist.data import quantise
-    from genmnist.figures import animation, grid
+    from genmnist.figures import animation, grid, latent
 
     vae = api.load_vae(found, device, precision)
     output.say(f"model: {found.origin}")
@@ -71,18 +70,11 @@ def vae(
         )
     alphas = torch.linspace(0, 1, steps)
     spaces = ("latent", "pixel") if space == "both" else (space,)
-    walks = torch.stack([vae.interpolate(second, first, alphas, kind, path) for kind in spaces], 1).flatten(
-        0, 1
-    )
-    images = quantise(walks.flatten(0, 1).unsqueeze(1)).cpu().unflatten(0, (-1, steps))
+    walks = [vae.interpolate(second, first, alphas, kind, path) for kind in spaces]
+    picture, frames = latent.interpolation(walks, spaces, alphas)
     if out.suffix == ".gif":
-        frames = [
-            grid.grid(images[:, step], columns=len(spaces) * max(1, pairs // 2)) for step in range(steps)
-        ]
         animation.save(frames, out)
-        picture = frames[steps // 2]
     else:
-        picture = grid.tiles(images, spaces * pairs, [f"{alpha:.2g}" for alpha in alphas.tolist()])
         grid.save(picture, out)
     output.note(
         model=found.origin,

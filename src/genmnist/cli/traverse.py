@@ -48,8 +48,7 @@ def vae(
     import torch
 
     from genmnist import api
-    from genmnist.data import quantise
-    from genmnist.figures import animation, grid
+    from genmnist.figures import animation, grid, latent
 
     vae = api.load_vae(found, device, precision)
     test = api.held_out(vae, dataset, data_dir)
@@ -59,29 +58,20 @@ def vae(
             advance(usage.images)
     base = vae.prior(seed)[0] if from_digit is None else vae.embed(test.first(from_digit, skip=seed)[None])[0]
     values = torch.linspace(-span, span, steps)
-    order = usage.order()
-    images = (
-        quantise(vae.traverse(base, values)[order].flatten(0, 1).unsqueeze(1)).cpu().unflatten(0, (-1, steps))
-    )
-    active = [bool(flag) for flag in usage.active]
-    count = sum(active)
-    title = f"{count} of {len(order)} factors active"
+    picture, frames = latent.traversal(vae.traverse(base, values), values, usage)
     if out.suffix == ".gif":
-        picture = grid.tiles(images[:, steps // 2][None])
-        frames = [grid.grid(images[:, step]) for step in range(steps)]
         animation.save(frames, out, milliseconds=max(60, 1200 // steps))
     else:
-        rows = [
-            f"z{factor}  {usage.kl[factor]:.2f} nats{'' if active[factor] else '  unused'}"
-            for factor in order
-        ]
-        faint = [row for row, factor in enumerate(order) if not active[factor]]
-        picture = grid.tiles(
-            images, rows, [f"{value:+.1f}" if value else "0" for value in values.tolist()], title, faint
-        )
         grid.save(picture, out)
-    output.say(f"{title}; KL {usage.kl.sum():.2f} nats in all, over {len(test):,} test images")
-    factors = [{"factor": f, "kl": round(float(usage.kl[f]), 4), "active": active[f]} for f in order]
-    output.note(model=found.origin, seed=seed, from_digit=from_digit, active_units=count, factors=factors)
+    active, total = int(usage.active.sum()), len(usage.active)
+    output.say(
+        f"{active} of {total} factors active; KL {usage.kl.sum():.2f} nats in all, "
+        f"over {len(test):,} test images"
+    )
+    factors = [
+        {"factor": factor, "kl": round(usage.kl[factor].item(), 4), "active": bool(usage.active[factor])}
+        for factor in usage.order()
+    ]
+    output.note(model=found.origin, seed=seed, from_digit=from_digit, active_units=active, factors=factors)
     output.wrote(out, picture)
     output.finish()
