@@ -42,7 +42,7 @@ def card(run: Run, command: str, size: int) -> str:
         "machine": f"{run.config['machine']}, {summary['device']}, {summary['precision']}",
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "seed": summary["seed"],
-        **{name: f"{value:.2f}" for name, value in summary["metrics"].items() if name.startswith("val_")},
+        **{name: f"{value:.5g}" for name, value in summary["metrics"].items() if name.startswith("val_")},
     }
     table = "".join(f"| {name} | {value} |\n" for name, value in rows.items())
     return f"# The bundled {summary['family']}\n\n| | |\n| --- | --- |\n{table}"

@@ -46,8 +46,8 @@ def test_help_and_version_answer(genmnist: Command) -> None:
 
 def test_train_prints_epochs_and_writes_a_run(genmnist: Command, run: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / run).iterdir()) == [
-        "config.json", "losses.png", "metrics.jsonl", "model.safetensors", "samples", "state.safetensors",
-        "summary.json",
+        "config.json", "losses.png", "metrics.jsonl", "model.safetensors", "samples", "samples-by-epoch.png",
+        "state.safetensors", "summary.json",
     ]  # fmt: skip
     picture(tmp_path / run / "losses.png")
     picture(tmp_path / run / "samples" / "epoch_002.png")

@@ -92,6 +92,8 @@ def test_spacings() -> None:
         == spaced(schedule, 1000, "trailing")
         == [*range(999, -1, -1), CLEAN]
     )
+    shifted = torch.tensor(spaced(schedule, 4, "shifted")) / 999
+    torch.testing.assert_close(shifted[:-1], torch.tensor([1.0, 24 / 25, 8 / 9, 8 / 11]))
     log_snrs = schedule.log_snr(torch.tensor(spaced(schedule, 9, "log-snr")[:-1])).diff()
     torch.testing.assert_close(log_snrs, log_snrs.mean().expand(8))
     for steps, spacing in ((0, "trailing"), (1001, "trailing"), (-3, "leading"), (10, "karras")):

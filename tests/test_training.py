@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import threading
@@ -11,18 +12,20 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from conftest import CPU, weight
 from genmnist import api, checkpoint, data
 from genmnist.data import Splits
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
-from genmnist.models import VAE
-from genmnist.presets import PRESETS, Recipe, VAEOptions
+from genmnist.models import FAMILIES, VAE, Diffusion
+from genmnist.nn.unet import Size, UNet
+from genmnist.presets import PRESETS, DiffusionOptions, Recipe, VAEOptions
 from genmnist.randomness import reseed
 from genmnist.runs import Run, find, latest
-from genmnist.training import Epoch, Step, Trainer, recording
+from genmnist.training import Epoch, Step, Trainer, optimizers, recording
 from genmnist.training.budget import fit_steps
-from genmnist.training.optimizers import Adam, LossScale
+from genmnist.training.optimizers import LossScale
 
 SMALL = {"hidden": 16, "latent": 4}
 WITH_EVERYTHING = Recipe(
@@ -98,6 +101,24 @@ def test_a_restored_trainer_ends_with_the_same_weights(few: Splits, stop: int, p
     assert timeless(whole.history) == timeless(second.history)
 
 
+def test_a_restored_diffusion_run_ends_with_the_same_weights(few: Splits) -> None:
+    def build() -> Trainer:
+        reseed(CPU, 0)
+        model = Diffusion(DiffusionOptions(size="tiny")).place(CPU, "auto")
+        return Trainer(model, few, PRESETS["ddpm"]["fast"].recipe, steps=20)
+
+    whole, first, second = build(), build(), build()
+    list(whole.train())
+    for event in first.train():
+        if isinstance(event, Step) and event.step == 13:
+            break
+    tensors, values = first.state()
+    second.load_state({name: tensor.clone() for name, tensor in tensors.items()}, values)
+    list(second.train())
+    assert same(weights(whole), weights(second))
+    assert timeless(whole.history) == timeless(second.history)
+
+
 def test_float16_scales_its_loss_and_resumes(few: Splits) -> None:
     def conv() -> Trainer:
         reseed(CPU, 0)
@@ -130,17 +151,59 @@ def test_the_training_loss_falls_as_it_does_under_torch_optim(few: Splits) -> No
     reference = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.1}, {"params": spared, "weight_decay": 0.0}], lr=1e-3
     )
-    adam = Adam(ours, recipe)
+    adam = optimizers.build(ours, recipe)
     for step in range(10):
         for model in (ours, theirs):
             reseed(CPU, 0, step)
             model.losses(*few.train.batch(torch.arange(64)))["loss"].backward()
         adam.step(1e-3)
-        adam.zero_grad()
+        ours.zero_grad()
         reference.step()
         reference.zero_grad()
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
+
+
+def test_muon_moves_weights_as_that_of_torch_does() -> None:
+    """Theirs takes matrices alone and iterates in bfloat16, hence the tolerance."""
+    torch.manual_seed(0)
+    shapes = (6, 4, 3, 3), (40, 4, 3, 3), (6, 4, 3, 3)
+    ours = nn.ParameterList([torch.randn(shape) for shape in shapes])
+    theirs = [nn.Parameter(weight.detach().flatten(1).clone()) for weight in ours]
+    ours.append(torch.zeros(5))  # a bias, which is Adam's
+    muon = optimizers.build(ours, Recipe(optimizer="muon", weight_decay=0.1))
+    reference = torch.optim.Muon(theirs, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    before = [weight.detach().clone() for weight in theirs]
+    for _ in range(5):
+        ours[-1].grad = torch.ones(5)
+        for mine, other in zip(ours, theirs, strict=False):
+            other.grad = torch.randn_like(other)
+            mine.grad = other.grad.view_as(mine).clone()
+        muon.step(1e-3)
+        reference.step()
+    torch.testing.assert_close(ours[-1].detach(), torch.full((5,), -5e-3))
+    for mine, other, start in zip(ours, theirs, before, strict=False):
+        moved = other - start
+        assert (mine.flatten(1) - other).norm() < 0.02 * moved.norm()
+
+
+def test_muon_leaves_what_is_no_matrix_between_features_to_adam() -> None:
+    network = UNet(Size((4, 8)))
+    muon = optimizers.build(network, Recipe(optimizer="muon"))
+    assert isinstance(muon, optimizers.Muon)
+    held = sum(len(stack) for stack in muon.stacks.values())
+    convolutions = [weight for weight in network.parameters() if weight.ndim == 4]
+    assert held == len(convolutions) - 2  # all but the stem and the head, which face single pixels
+    assert held + len(muon.adam.weights) == len(muon.weights)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 4, 20), (2, 20, 4)])
+def test_orthogonal_matrices_have_singular_values_near_one(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(optimizers.orthogonal(torch.randn(shape)))
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+    assert torch.equal(optimizers.orthogonal(torch.zeros(shape)), torch.zeros(shape))
 
 
 def test_the_loss_scale_skips_a_step_that_overflows() -> None:
@@ -225,7 +288,7 @@ def test_a_run_folder_has_what_it_should(tmp_path: Path, idx_folder: Path) -> No
     run = train(tmp_path / "run", idx_folder)
     assert {path.name for path in run.folder.iterdir()} == {
         "config.json", "metrics.jsonl", "model.safetensors", "state.safetensors", "samples", "losses.png",
-        "summary.json",
+        "samples-by-epoch.png", "summary.json",
     }  # fmt: skip
     assert sorted(path.name for path in run.samples.iterdir()) == [f"epoch_00{n}.png" for n in range(3)]
     assert [line["epoch"] for line in run.metrics] == [1, 2]
@@ -234,8 +297,29 @@ def test_a_run_folder_has_what_it_should(tmp_path: Path, idx_folder: Path) -> No
     assert run.config["steps"] == 16
     model, document = checkpoint.load(run.model_file)
     assert document.training["data_checksum"] == run.config["data_checksum"]
-    assert api.load(model=run.folder, device="cpu").sample(1).shape == (1, 28, 28)
+    assert api.load("vae", run.folder, device="cpu").sample(1).shape == (1, 28, 28)
     assert same(dict(model.state_dict()), dict(checkpoint.load(find(None, run.folder).path)[0].state_dict()))
+
+
+def test_a_preset_may_be_a_time_instead_of_a_length(
+    tmp_path: Path, idx_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = dataclasses.replace(PRESETS["ddpm"]["fast"], budget=2.0)
+    monkeypatch.setitem(PRESETS["ddpm"], "fast", entry)
+    options: dict[str, Any] = {"data_dir": idx_folder, "device": "cpu", "options": {"size": "tiny"}}
+    # As the command line has it: what was not given is None.
+    nothing = dict.fromkeys(entry.recipe.asdict())
+    timed = api.train("ddpm", recipe=nothing, out=tmp_path / "timed", **options)
+    assert timed.config["budget"] == 2.0
+    counted = api.train("ddpm", recipe=nothing | {"epochs": 1.0}, out=tmp_path / "counted", **options)
+    assert (counted.config["budget"], counted.config["steps"]) == (None, 16)
+    stepped = api.train("ddpm", recipe=nothing, steps=2, out=tmp_path / "stepped", **options)
+    assert (stepped.config["budget"], stepped.config["steps"]) == (None, 2)
+
+
+def test_muon_wants_convolutions() -> None:
+    with pytest.raises(UsageError, match="this network has none"):
+        optimizers.build(VAE(VAEOptions.of(SMALL)), Recipe(optimizer="muon"))
 
 
 def test_steps_repeat_what_a_budget_found(tmp_path: Path, idx_folder: Path) -> None:
@@ -435,10 +519,15 @@ def test_a_taken_folder_is_not_trained_into(tmp_path: Path, idx_folder: Path) ->
         train(tmp_path / "other", idx_folder)
 
 
-@pytest.mark.parametrize("name", PRESETS["vae"])
-def test_every_preset_learns(name: str, few: Splits) -> None:
-    entry = PRESETS["vae"][name]
+@pytest.mark.parametrize(
+    ("family", "name"), [(family, name) for family, presets in PRESETS.items() for name in presets]
+)
+def test_every_preset_learns(family: str, name: str, few: Splits) -> None:
+    entry = PRESETS[family][name]
+    options = entry.options if family != "ddpm" else entry.options.replace({"size": "tiny"})
     reseed(CPU, 0)
-    trainer = Trainer(VAE(entry.options).place(CPU, "auto"), few, entry.recipe, steps=20)
+    model = FAMILIES[family].from_options(options.asdict()).place(CPU, "auto")
+    trainer = Trainer(model, few, entry.recipe.replace({"batch_size": 64}), steps=30)
+    before = trainer.validate()["loss"]
     list(trainer.train())
-    assert trainer.history[-1]["val_loss"] < trainer.history[0]["val_loss"]
+    assert trainer.history[-1]["val_loss"] < before

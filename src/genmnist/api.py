@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import platform
 import shlex
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, overload
 
 import torch
 
@@ -21,8 +22,8 @@ from genmnist import checkpoint, data
 from genmnist.checkpoint import Document
 from genmnist.device import Precision, choose_device, describe_machine
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
-from genmnist.figures import curves, grid
-from genmnist.models import FAMILIES, VAE, Model
+from genmnist.figures import curves, grid, progress
+from genmnist.models import FAMILIES, VAE, Classifier, Diffusion, Generator, Model
 from genmnist.presets import Recipe, preset
 from genmnist.randomness import reseed
 from genmnist.runs import Found, Run, find
@@ -32,7 +33,25 @@ from genmnist.version import __version__
 
 Listener = Callable[[Event, Trainer], None]
 
+_SIDE = 8  # digits to a side of the pictures that a training draws
 
+
+@overload
+def load(
+    family: Literal["vae"], model: str | Path | None = ..., device: str = ..., precision: str = ...
+) -> VAE: ...
+@overload
+def load(
+    family: Literal["ddpm"], model: str | Path | None = ..., device: str = ..., precision: str = ...
+) -> Diffusion: ...
+@overload
+def load(
+    family: Literal["classifier"], model: str | Path | None = ..., device: str = ..., precision: str = ...
+) -> Classifier: ...
+@overload
+def load(
+    family: str | None = ..., model: str | Path | None = ..., device: str = ..., precision: str = ...
+) -> Model: ...
 def load(
     family: str | None = None,
     model: str | Path | None = None,
@@ -46,7 +65,7 @@ def load(
     torch.Size([2, 28, 28])
 
     Args:
-        family: `vae`.
+        family: `vae`, `ddpm` or `classifier`.
         model: which one; see `find`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`.
@@ -65,12 +84,6 @@ def load_found(
     model, document = checkpoint.load(found.path, family)
     model.trained = document.training
     return model.place(place, precision)
-
-
-def load_vae(found: Found, device: str = "auto", precision: str = "auto") -> VAE:
-    """Load a VAE that `find` found."""
-    model = load_found(found, "vae", device, precision)
-    return cast("VAE", model)
 
 
 def held_out(model: Model, dataset: str | None = None, data_dir: str | Path | None = None) -> data.Dataset:
@@ -108,7 +121,7 @@ def train(
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-    compiled: bool = False,
+    compiled: bool | None = None,
     out: str | Path | None = None,
     sample_every: int = 1,
     save_every: float = 20.0,
@@ -117,7 +130,7 @@ def train(
     """Train a model of `family` and return its run folder.
 
     Args:
-        family: `vae`.
+        family: `vae`, `ddpm` or `classifier`.
         preset_name: a name in `genmnist.presets`; None is the family's default.
         options: changes to the preset's model options, such as `{"beta": 4.0}`.
         recipe: changes to the preset's recipe, such as `{"epochs": 3}`.
@@ -127,7 +140,8 @@ def train(
         dataset, data_dir: what to train on; see `genmnist.data.load`.
         device, precision: where and how to compute; see `genmnist.device`.
         threads: how many a CPU computes with, from now on in this process; None leaves it as it is.
-        compiled: run the step through torch.compile, which needs a C++ compiler on a CPU.
+        compiled: run the step through torch.compile, which needs a C++ compiler on a CPU; None does where it
+            pays without one, on a CUDA device with Triton.
         out: the run folder; None is `runs/<family>/<time>`.
         sample_every: epochs between two pictures of samples; 0 for none.
         save_every: seconds between two saves of the training state.
@@ -146,7 +160,7 @@ def train(
     config: dict[str, Any] = {
         "family": family,
         "preset": name,
-        "options": entry.options.replace(options or {}).asdict(),
+        "options": entry.options.replace(options or {}).suited(place.type).asdict(),
         "recipe": entry.recipe.replace(recipe or {}).asdict(),
         "steps": steps,
         "budget": budget,
@@ -156,12 +170,14 @@ def train(
         "device": str(place),
         "precision": Precision.choose(precision, place).name,
         "threads": torch.get_num_threads(),  # they change the order of sums, and so the last bit
-        "compiled": compiled,
+        "compiled": _triton(place) if compiled is None else compiled,
         "sample_every": sample_every,
         "save_every": save_every,
     }
     splits = data.load(dataset, data_dir)
     config["data_checksum"] = splits.checksum()
+    if budget is None and steps is None and (recipe or {}).get("epochs") is None:
+        config["budget"] = budget = entry.budget
     if budget is not None:
         config["steps"] = fit_steps(_trainer(config, splits), budget, started + budget)
     trainer = _trainer(config, splits)
@@ -186,7 +202,10 @@ def resume(folder: str | Path, device: str | None = None, listen: Listener | Non
     run = Run.unfinished(folder)
     config = _checked(run)
     if device:
-        config["device"] = str(choose_device(device))
+        place = choose_device(device)
+        # What was compiled for one kind of device need not be for another.
+        config["compiled"] = config["compiled"] and place.type == config["device"].partition(":")[0]
+        config["device"] = str(place)
     torch.set_num_threads(config["threads"])
     splits = data.load(config["dataset"], config["data_dir"])
     if splits.checksum() != config["data_checksum"]:
@@ -226,6 +245,10 @@ def _checked(run: Run) -> dict[str, Any]:
         if not 1 <= config[name] <= 10**12:
             raise GenmnistError(f"{run.config_file} is damaged: {name} is not what genmnist writes there")
     return config
+
+
+def _triton(place: torch.device) -> bool:
+    return place.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
 def _trainer(config: dict[str, Any], splits: data.Splits) -> Trainer:
@@ -268,15 +291,23 @@ def _carry_on(run: Run, trainer: Trainer, listen: Listener | None) -> Run:
                     f"`genmnist train {config['family']} --resume {shlex.quote(str(run.folder))}`"
                 )
         recording.save(run, trainer)  # before anything else that could fail
-        curves.losses(run.metrics, run.folder / "losses.png", f"{config['family']} · {config['preset']}")
+        curves.losses(
+            run.metrics,
+            run.folder / "losses.png",
+            f"{config['family']} · {config['preset']}",
+            trainer.model.unit,
+        )
+        if pictures := run.pictures:
+            progress.by_epoch(pictures, _SIDE, run.folder / "samples-by-epoch.png")
         recording.summarise(run, trainer)
     return run
 
 
 def _picture(run: Run, trainer: Trainer, epoch: int, seed: int) -> None:
-    """Draw the same 64 points of noise through the model as it is now."""
+    """Draw samples from the model as it is now, always from the same noise."""
     model = trainer.result.eval()
-    grid.save(grid.grid(model.sample(64, seed)), run.samples / f"epoch_{epoch:03d}.png")
+    if isinstance(model, Generator):
+        grid.save(grid.grid(model.sample(_SIDE**2, seed)), run.picture(epoch))
     trainer.model.train()
 
 

@@ -101,6 +101,16 @@ class Run:
                 ) from error
             yield
 
+    def picture(self, epoch: int) -> Path:
+        """Return where the picture of the samples after an epoch goes."""
+        return self.samples / f"epoch_{epoch:03d}.png"
+
+    @property
+    def pictures(self) -> list[tuple[int, Path]]:
+        """Return the epochs with a picture of samples, in order, and the pictures."""
+        named = ((path.stem.removeprefix("epoch_"), path) for path in self.samples.glob("epoch_*.png"))
+        return sorted((int(number), path) for number, path in named if number.isdecimal())
+
     @property
     def finished(self) -> bool:
         """Tell whether the run came to its last step."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genmnist.cli import data, doctor, info, interpolate, sample, train, traverse
+from genmnist.cli import data, doctor, info, interpolate, reverse_trace, sample, train, traverse
 from genmnist.version import __version__
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(sample.app, name="sample")
 app.add_typer(traverse.app, name="traverse")
 app.add_typer(interpolate.app, name="interpolate")
+app.add_typer(reverse_trace.app, name="reverse-trace")
 app.command("info")(info.info)
 app.command("data")(data.data)
 app.command("doctor")(doctor.doctor)

@@ -51,6 +51,15 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     return check
 
 
+def whole_numbers(text: str, option: str) -> list[int]:
+    """Return the numbers in `999,899,0`. Raises UsageError."""
+    if not re.fullmatch(r" *\d{1,9} *(, *\d{1,9} *)*", text):
+        raise UsageError(
+            f"{option} takes whole numbers with commas between them, such as 999,499,0, not {text!r}"
+        )
+    return [int(number) for number in text.split(",")]
+
+
 def duration(text: str | None) -> float | None:
     """Return the seconds in `90`, `90s`, `10m`, `1h30m`. Raises UsageError."""
     if text is None:
@@ -143,16 +152,21 @@ Json = Annotated[
 ]
 
 
-def with_knobs(command: Callable[..., None], kinds: dict[str, type[Knobs]]) -> Callable[..., None]:
+def with_knobs(
+    command: Callable[..., None], kinds: dict[str, type[Knobs]], default: str = "the preset's"
+) -> Callable[..., None]:
     """Give a command an option for every field of some `Knobs`, in a help panel of their own each.
 
-    The command takes them as keyword arguments, each a dict by field name; what was not given is None.
+    The command takes them as keyword arguments, each a dict by field name; what was not given is None, for
+    which `--help` shows `default`.
     """
-    parameters = [p for p in inspect.signature(command).parameters.values() if p.name not in kinds]
+    parameters = [
+        p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in kinds
+    ]
     for name, kind in kinds.items():
         for knob in dataclasses.fields(kind):  # type: ignore[arg-type]
             option = typer.Option(
-                help=knob.metadata["about"], show_default="the preset's", rich_help_panel=name.capitalize()
+                help=knob.metadata["about"], show_default=default, rich_help_panel=name.capitalize()
             )
             annotation: Any = Annotated[type(knob.default) | None, option]
             parameters.append(

@@ -21,7 +21,11 @@ app = typer.Typer(help="Train a model; the run goes into a folder of its own.", 
 
 _LENGTH, _RUN = "How long", "Run"
 _BESIDE_RESUME = {"resume", "device", "quiet", "as_json"}
-_ABOUT = {"vae": "Train a variational autoencoder."}
+_ABOUT = {
+    "vae": "Train a variational autoencoder.",
+    "ddpm": "Train a denoising diffusion model.",
+    "classifier": "Train a classifier of digits.",
+}
 
 
 def _command(family: str) -> Callable[..., None]:
@@ -76,9 +80,14 @@ def _command(family: str) -> Callable[..., None]:
             ),
         ] = None,
         compiled: Annotated[
-            bool,
-            typer.Option("--compile", help="Run the step through torch.compile.", rich_help_panel="Device"),
-        ] = False,
+            bool | None,
+            typer.Option(
+                "--compile/--no-compile",
+                help="Run the step through torch.compile.",
+                show_default="on CUDA devices",
+                rich_help_panel="Device",
+            ),
+        ] = None,
         quiet: opt.Quiet = False,
         as_json: opt.Json = False,
     ) -> None:
@@ -91,10 +100,8 @@ def _command(family: str) -> Callable[..., None]:
                     "--epochs, --steps and --budget are three ways to say one thing: give one of them"
                 )
             _, entry = preset(family, preset_name)
-            (
-                entry.options.replace(model),
-                entry.recipe.replace(recipe),
-            )  # say what is wrong before anything starts
+            entry.options.replace(model)  # says what is wrong before anything starts
+            entry.recipe.replace(recipe)
             seconds, save_seconds = opt.duration(budget), opt.duration(save_every)
             if out is not None:
                 check_vacant(out)
@@ -160,15 +167,15 @@ def _listener(output: Output) -> "Iterator[Listener]":
                 output.say(_line(event.metrics, -(-trainer.steps // trainer.steps_per_epoch)))
             elif event.step - looked >= 25:
                 looked = event.step
-                advance(event.step, f"loss {event.loss.item():.2f}")
+                advance(event.step, f"loss {event.loss.item():.4g}")
 
         yield listen
 
 
 def _line(metrics: dict[str, float], epochs: int) -> str:
     return (
-        f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}   training {metrics['train_loss']:8.3f}   "
-        f"validation {metrics['val_loss']:8.3f}   {metrics['images_per_second']:>8,.0f} images/s   "
+        f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}   training {metrics['train_loss']:8.5g}   "
+        f"validation {metrics['val_loss']:8.5g}   {metrics['images_per_second']:>8,.0f} images/s   "
         f"{metrics['seconds']:7.1f} s"
     )
 
@@ -176,16 +183,15 @@ def _line(metrics: dict[str, float], epochs: int) -> str:
 def _show(run: Run, output: Output) -> None:
     summary, last = run.summary, run.summary["metrics"]
     output.note(run=str(run.folder), **summary)
-    parts = [f"{key[4:]} {last[key]:.2f}" for key in last if key.startswith("val_") and key != "val_loss"]
+    parts = [f"{key[4:]} {last[key]:.5g}" for key in last if key.startswith("val_") and key != "val_loss"]
     output.say(
         f"{summary['steps']:,} steps in {summary['seconds']:.1f} s: "
-        f"validation loss {last['val_loss']:.2f} ({', '.join(parts)})"
+        f"validation loss {last['val_loss']:.5g}" + (f" ({', '.join(parts)})" if parts else "")
     )
-    pictures = sorted(run.samples.glob("*.png"))
-    if pictures:
+    if pictures := run.pictures:
         from PIL import Image
 
-        with Image.open(pictures[-1]) as picture:
+        with Image.open(pictures[-1][1]) as picture:
             output.wrote(run.folder, picture)
     else:
         output.wrote(run.folder)

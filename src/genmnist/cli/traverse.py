@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.runs import find
+
+if TYPE_CHECKING:
+    from genmnist.models import VAE
 
 app = typer.Typer(help="Move one latent factor at a time.", no_args_is_help=True)
 
@@ -50,7 +53,7 @@ def vae(
     from genmnist import api
     from genmnist.figures import animation, grid, latent
 
-    vae = api.load_vae(found, device, precision)
+    vae = cast("VAE", api.load_found(found, "vae", device, precision))
     test = api.held_out(vae, dataset, data_dir)
     output.say(f"model: {found.origin}")
     with output.progress("measuring factors", len(test)) as advance:

@@ -20,6 +20,7 @@ from torch import Tensor
 from genmnist.errors import UsageError
 
 CLEAN = -1.0
+_SHIFT = 8.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,12 @@ class Schedule:
         between = torch.lerp(table[below], table[below + 1], t - below)
         return torch.where(t < 0, torch.full_like(between, math.inf), between)
 
+    def slope(self, t: Tensor | float) -> Float64[Tensor, ...]:
+        """Return how fast lambda changes with the timestep at `t`, from 0 to T - 1."""
+        below = torch.as_tensor(t, dtype=torch.float64).floor().clamp(0, len(self) - 2).long()
+        table = self.log_snrs.to(below.device)
+        return table[below + 1] - table[below]
+
     def alpha(self, t: Tensor | float) -> Float64[Tensor, ...]:
         """Return the share of the image in x_t."""
         log_snr = self.log_snr(t)
@@ -61,8 +68,12 @@ class Schedule:
 
 
 def linear(timesteps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Schedule:
-    """Variances beta that grow linearly (Ho, Jain & Abbeel 2020, section 4)."""
-    return _from_betas("linear", torch.linspace(first, last, timesteps, dtype=torch.float64))
+    """Variances beta that grow linearly (Ho, Jain & Abbeel 2020, section 4).
+
+    `first` and `last` are those of 1000 timesteps; fewer and larger ones come to the same noise.
+    """
+    betas = torch.linspace(first, last, timesteps, dtype=torch.float64) * (1000 / timesteps)
+    return _from_betas("linear", betas.clamp_max(0.999))
 
 
 def cosine(timesteps: int = 1000, offset: float = 0.008) -> Schedule:
@@ -101,8 +112,9 @@ def spaced(schedule: Schedule, steps: int, spacing: str = "trailing") -> list[fl
         schedule: whose timesteps they are.
         steps: how many.
         spacing: `leading`, multiples of T // steps, which leave out the noisiest; `trailing`, which begin at
-            T - 1 (both as named by Lin et al. 2024, table 2); or `log-snr`, evenly spaced in lambda
-            (Lu et al. 2022).
+            T - 1 (both as named by Lin et al. 2024, table 2); `shifted`, the same but denser where it is
+            noisy, where a few steps decide the digit (Esser et al. 2024, eq. 23, with a shift of 8); or
+            `log-snr`, evenly spaced in lambda (Lu et al. 2022).
 
     Raises:
         UsageError: there are no steps, or more than timesteps, or no such spacing.
@@ -113,11 +125,14 @@ def spaced(schedule: Schedule, steps: int, spacing: str = "trailing") -> list[fl
         chosen = [float(k * (len(schedule) // steps)) for k in reversed(range(steps))]
     elif spacing == "trailing":
         chosen = [float(round(len(schedule) * k / steps) - 1) for k in range(steps, 0, -1)]
+    elif spacing == "shifted":
+        shares = [k / steps for k in range(steps, 0, -1)]
+        chosen = [(len(schedule) - 1) * _SHIFT * u / (1 + (_SHIFT - 1) * u) for u in shares]
     elif spacing == "log-snr":
         ends = schedule.log_snrs[-1].item(), schedule.log_snrs[0].item()
         chosen = schedule.timestep(torch.linspace(*ends, steps, dtype=torch.float64)).tolist()
     else:
-        raise UsageError(f"there is no spacing {spacing!r}; choose leading, trailing or log-snr")
+        raise UsageError(f"there is no spacing {spacing!r}; choose trailing, shifted, leading or log-snr")
     return [*chosen, CLEAN]
 
 

@@ -9,9 +9,7 @@ from typing import Any
 from genmnist.files import replacing
 
 
-def losses(
-    metrics: Sequence[dict[str, Any]], path: str | Path, title: str, unit: str = "nats an image"
-) -> Path:
+def losses(metrics: Sequence[dict[str, Any]], path: str | Path, title: str, unit: str) -> Path:
     """Draw training and validation loss by epoch (figure 1), whole or not at all.
 
     Raises:
@@ -27,7 +25,7 @@ def losses(
         values = [line[key] for line in metrics]
         axes.plot(epochs, values, style, marker="o", markersize=3.5, label=label)
     last = metrics[-1]["val_loss"]
-    axes.annotate(f"{last:.2f}", (epochs[-1], last), xytext=(0, 6), textcoords="offset points", ha="right")
+    axes.annotate(f"{last:.5g}", (epochs[-1], last), xytext=(0, 6), textcoords="offset points", ha="right")
     axes.set(xlabel="epoch", ylabel=f"loss in {unit}", title=title.replace("$", r"\$"))
     axes.set_xlim(0.5, len(metrics) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -16,7 +16,7 @@ from genmnist.files import replacing
 
 GAP = 2  # pixels between two digits, before scaling
 BACKGROUND, INK, FAINT = (24, 26, 31), (232, 234, 237), (138, 143, 152)
-_TEXT = 15  # height of the letters, in pixels of the finished picture
+TEXT = 15  # height of the letters, in pixels of the finished picture
 MAX_CELLS = 10_000
 
 
@@ -70,6 +70,13 @@ def tiles(
     return _annotated(body, pitch * scale, GAP * scale, rows, columns, title, set(faint))
 
 
+def corner(picture: Image.Image, columns: int, side: int) -> Image.Image:
+    """Return the top left `side` x `side` digits of a grid without texts that is `columns` digits wide."""
+    pitch = 28 + GAP
+    length = (side * pitch + GAP) * (picture.width // (columns * pitch + GAP))
+    return picture.crop((0, 0, length, length))
+
+
 def save(image: Image.Image, path: str | Path) -> Path:
     """Write a picture, whole or not at all. Raises GenmnistError if it cannot be written."""
     with replacing(path) as temporary:
@@ -86,10 +93,10 @@ def _annotated(
     title: str,
     faint: set[int],
 ) -> Image.Image:
-    font = ImageFont.load_default(_TEXT)
+    font = ImageFont.load_default(TEXT)
     margin = 2 * gap
     left = margin + (math.ceil(max(font.getlength(text) for text in rows)) if rows else 0)
-    line = _TEXT + 8
+    line = TEXT + 8
     top = margin // 2 + line * bool(title) + line * bool(columns)
     width = max(left + body.width, math.ceil(font.getlength(title)) + 2 * margin)
     picture = Image.new("RGB", (width + margin // 2, top + body.height), BACKGROUND)

@@ -1,8 +1,10 @@
 """The families: what is their loss, how are they sampled."""
 
-from genmnist.models.base import Losses, Model
+from genmnist.models.base import Generator, Latent, Losses, Model
+from genmnist.models.classifier import Classifier
+from genmnist.models.diffusion import Diffusion
 from genmnist.models.vae import VAE
 
-FAMILIES: dict[str, type[Model]] = {VAE.family: VAE}
+FAMILIES: dict[str, type[Model]] = {kind.family: kind for kind in (VAE, Diffusion, Classifier)}
 
-__all__ = ["FAMILIES", "VAE", "Losses", "Model"]
+__all__ = ["FAMILIES", "VAE", "Classifier", "Diffusion", "Generator", "Latent", "Losses", "Model"]

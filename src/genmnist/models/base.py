@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
@@ -19,12 +19,14 @@ Losses = dict[str, Float[Tensor, ""]]
 
 
 class Model(nn.Module, ABC):
-    """A generative model: what its loss is, and how it is sampled.
+    """A model: what it is, where it computes, and what its loss is.
 
     A model is built from its `options` alone, so that a checkpoint can say what it holds.
     """
 
     family: ClassVar[str]
+    unit: ClassVar[str]  # of its loss
+    validation_stride: ClassVar[int] = 1  # of how many test images one is enough to validate on
     options: Knobs
     precision: Precision
     trained: dict[str, Any]  # what its checkpoint says of its training
@@ -50,17 +52,13 @@ class Model(nn.Module, ABC):
             progress: the share of training that is done, for terms that change with it.
         """
 
-    @abstractmethod
-    def emerge(self, num: int, seed: int = 0, **options: Any) -> Iterator[UInt8[Tensor, "num 28 28"]]:
-        """Yield the frames in which the samples of `sample` come about; the last are the samples."""
-
-    @abstractmethod
-    def draw(self, seed: int, first: int, count: int, **options: Any) -> Float[Tensor, "count 1 28 28"]:
-        """Draw samples `first` … `first + count - 1` under `seed`, in one batch, as pixels in [0, 1]."""
-
     def computing(self) -> AbstractContextManager[None]:
         """Return the context in which this model's network runs."""
         return self.precision.autocast()
+
+    def compiled_losses(self) -> Callable[..., Losses]:
+        """Return `losses` with whatever gains from it run through torch.compile."""
+        return torch.compile(self.losses)
 
     @property
     def device(self) -> torch.device:
@@ -71,6 +69,18 @@ class Model(nn.Module, ABC):
         """Move the model to `device`, to compute there in `precision`."""
         self.precision = Precision.choose(precision, device)
         return self.to(device)
+
+
+class Generator(Model):
+    """A model that draws images."""
+
+    @abstractmethod
+    def emerge(self, num: int, seed: int = 0, **options: Any) -> Iterator[UInt8[Tensor, "num 28 28"]]:
+        """Yield the frames in which the samples of `sample` come about; the last are the samples."""
+
+    @abstractmethod
+    def draw(self, seed: int, first: int, count: int, **options: Any) -> Float[Tensor, "count 1 28 28"]:
+        """Draw samples `first` … `first + count - 1` under `seed`, in one batch, as pixels in [0, 1]."""
 
     def sample(
         self, num: int, seed: int = 0, batch_size: int = 256, **options: Any
@@ -93,4 +103,38 @@ class Model(nn.Module, ABC):
             raise UsageError(f"--num and --batch-size must be 1 or more, not {num} and {batch_size}")
         for first in range(0, num, batch_size):
             with torch.inference_mode():
-                yield quantise(self.draw(seed, first, min(batch_size, num - first), **options)).cpu()
+                batch = quantise(self.draw(seed, first, min(batch_size, num - first), **options)).cpu()
+            yield batch
+
+
+class Latent(Generator):
+    """A generator whose images are a function of points of a latent space."""
+
+    @abstractmethod
+    def prior(self, seed: int, count: int = 1, first: int = 0) -> Float[Tensor, "count ..."]:
+        """Draw points `first` … `first + count - 1` under `seed`: those that samples come from."""
+
+    @abstractmethod
+    def embed(self, images: UInt8[Tensor, "b 28 28"]) -> Float[Tensor, "b ..."]:
+        """Return the points that stand for images."""
+
+    @abstractmethod
+    def interpolate(
+        self,
+        start: Float[Tensor, "b ..."],
+        end: Float[Tensor, "b ..."],
+        alphas: Float[Tensor, " steps"],
+        space: str = "latent",
+        path: str = "lerp",
+        **options: Any,
+    ) -> Float[Tensor, "b steps 28 28"]:
+        """Walk from `end` (alpha 0) to `start` (alpha 1), as the reference report does.
+
+        Args:
+            start: the points z0 at alpha = 1.
+            end: the points z1 at alpha = 0.
+            alphas: where on the way to look.
+            space: `latent` goes through the latent space; `pixel` fades between the two images.
+            path: `lerp`, the straight line, or `slerp`, the great circle (Shoemake 1985).
+            options: how to sample.
+        """

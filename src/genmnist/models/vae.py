@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genmnist.data import Dataset, quantise, scale
 from genmnist.errors import UsageError
-from genmnist.models.base import Losses, Model
+from genmnist.models.base import Latent, Losses
 from genmnist.models.paths import PATHS, lerp
 from genmnist.nn.vae import NETWORKS
 from genmnist.presets import VAEOptions
@@ -28,10 +28,11 @@ Images = Float[Tensor, "b 1 28 28"]
 ACTIVE_VARIANCE = 0.01
 
 
-class VAE(Model):
+class VAE(Latent):
     """A Gaussian latent code, a Bernoulli likelihood (Kingma & Welling 2014, section 3 and appendix B)."""
 
     family: ClassVar[str] = "vae"
+    unit: ClassVar[str] = "nats an image"
     options: VAEOptions
 
     def __init__(self, options: VAEOptions | None = None) -> None:
@@ -142,16 +143,9 @@ class VAE(Model):
         alphas: Float[Tensor, " steps"],
         space: str = "latent",
         path: str = "lerp",
+        **_: Any,
     ) -> Float[Tensor, "b steps 28 28"]:
-        """Walk from `end` (alpha 0) to `start` (alpha 1), as the reference report does.
-
-        Args:
-            start: the points z0 at alpha = 1.
-            end: the points z1 at alpha = 0.
-            alphas: where on the way to look.
-            space: `latent` decodes points between the codes; `pixel` fades between the two decoded images.
-            path: `lerp`, the straight line, or `slerp`, the great circle (Shoemake 1985).
-        """
+        """Walk from `end` to `start`, decoding the points between the codes, or fading between the images."""
         start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
         if space == "pixel":
             return lerp(self.decode(start).squeeze(1), self.decode(end).squeeze(1), alphas)

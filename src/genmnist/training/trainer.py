@@ -22,7 +22,8 @@ from genmnist.errors import GenmnistError, UsageError
 from genmnist.models import Model
 from genmnist.presets import Recipe
 from genmnist.randomness import reseed
-from genmnist.training.optimizers import Adam, LossScale
+from genmnist.training import optimizers
+from genmnist.training.optimizers import LossScale
 
 _CHECK_EVERY = 50  # steps between looks at the loss; each look makes a GPU wait
 _VALIDATION_BATCH = 1000
@@ -65,7 +66,7 @@ class Trainer:
         self.steps = steps if steps is not None else round(recipe.epochs * self.steps_per_epoch)
         if self.steps < 1:
             raise UsageError("a run must have a step or more: raise --epochs, --steps or --budget")
-        self.optimizer = Adam(model, recipe)
+        self.optimizer = optimizers.build(model, recipe)
         self.average = copy.deepcopy(model).requires_grad_(False).eval() if recipe.ema else None
         self._averages: list[Tensor] = list(self.average.parameters()) if self.average is not None else []
         self.scale = LossScale(enabled=model.precision.name == "float16")
@@ -74,7 +75,7 @@ class Trainer:
         # The sum of the losses since the epoch began, over so many steps and seconds.
         self._running = torch.zeros((), device=model.device)
         self._count, self._epoch_seconds = 0, 0.0
-        self._losses = torch.compile(model.losses) if compiled else model.losses
+        self._losses = model.compiled_losses() if compiled else model.losses
 
     @property
     def result(self) -> Model:
@@ -110,7 +111,8 @@ class Trainer:
             if self.recipe.clip:
                 torch.nn.utils.clip_grad_norm_(self.optimizer.weights, self.recipe.clip)
             self.optimizer.step(self.recipe.rate(self.step, self.steps))
-        self.optimizer.zero_grad()
+        for weight in self.optimizer.weights:
+            weight.grad = None
         if self._averages:
             # Early on the average is short, or it would remember the random weights it started from.
             decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
@@ -153,17 +155,18 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return the losses of the weights worth keeping over the test set, on noise that never changes."""
+        """Return the losses of the weights worth keeping on test images, with noise that never changes."""
         model, test = self.result, self.data.test
         training = model.training
         model.eval()
         reseed(model.device, 0, "validation")
         sums: dict[str, float] = {}
-        for index in torch.arange(len(test), device=model.device).split(_VALIDATION_BATCH):
+        chosen = torch.arange(0, len(test), model.validation_stride, device=model.device)
+        for index in chosen.split(_VALIDATION_BATCH):
             for name, value in model.losses(*test.batch(index)).items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(index)
         model.train(training)
-        return {name: total / len(test) for name, total in sums.items()}
+        return {name: total / len(chosen) for name, total in sums.items()}
 
     def check(self) -> None:
         """Raise GenmnistError if a loss since the epoch began was not finite."""

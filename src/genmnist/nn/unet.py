@@ -1,0 +1,97 @@
+"""The U-Net: one network for every diffusion model, conditional or not (Ho et al. 2020, appendix B)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from genmnist.nn.blocks import Attention, NoiseLevel, ResBlock, normalised, silence
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a U-Net is: channels a level, blocks a level, the condition's width, the patches' side."""
+
+    channels: tuple[int, ...]
+    blocks: int = 1
+    condition: int = 128
+    patch: int = 1
+    attention: bool = True
+
+
+SIZES = {
+    "tiny": Size((8, 16, 32), condition=64),
+    "small": Size((16, 48, 96)),
+    "medium": Size((24, 64, 128)),
+    "base": Size((64, 128, 256), blocks=2, condition=256),
+    "report": Size((32, 64, 128), blocks=2, condition=256, attention=False),
+}
+
+
+class UNet(nn.Module):
+    """Residual blocks on the way down, at the bottom, and on the way up, where each sees its counterpart.
+
+    Each level has half the side of the one above it: 28, 14, 7.
+    """
+
+    def __init__(self, size: Size, classes: int = 0) -> None:
+        super().__init__()
+        self.patch, self.blocks = size.patch, size.blocks
+        first, last, condition = size.channels[0], size.channels[-1], size.condition
+        self.noise_level = NoiseLevel(condition)
+        # The last row is the null label, which stands for any.
+        self.label = nn.Embedding(classes + 1, condition) if classes else None
+        self.stem = nn.Conv2d(size.patch**2, first, 3, padding=1)
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(above, below, 3, stride=2, padding=1) for above, below in pairwise(size.channels)
+        )
+        self.grow = nn.ModuleList(
+            nn.Conv2d(below, above, 3, padding=1) for above, below in pairwise(size.channels)
+        )
+        self.down, self.up = (
+            nn.ModuleList(ResBlock(c, c, condition) for c in size.channels for _ in range(size.blocks))
+            for _ in range(2)
+        )
+        self.middle = ResBlock(last, last, condition)
+        self.attention = Attention(last) if size.attention else nn.Identity()
+        self.head = nn.Conv2d(first, size.patch**2, 3, padding=1)
+        silence(self.head)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b 1 h w"],
+        log_snr: Float[Tensor, " b"],
+        labels: Int64[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, "b 1 h w"]:
+        """Return the prediction for images of these noise levels and, in a conditional network, labels.
+
+        Without labels a conditional network takes the null label.
+        """
+        condition = self.noise_level(log_snr)
+        if self.label is not None:
+            if labels is None:
+                labels = torch.full((1,), self.label.num_embeddings - 1, device=x.device)
+            condition = condition + self.label(labels)
+        condition = F.silu(condition)
+        h: Tensor = self.stem(F.pixel_unshuffle(x, self.patch))
+        h = h.contiguous(memory_format=torch.channels_last)
+        kept: list[Tensor] = []
+        for number, block in enumerate(self.down):
+            level, rest = divmod(number, self.blocks)
+            if level and not rest:
+                h = self.shrink[level - 1](h)
+            h = block(h, condition)
+            kept.append(h)
+        h = self.attention(self.middle(h, condition))
+        for number, block in reversed([*enumerate(self.up)]):
+            h = block(h + kept.pop(), condition)
+            level, rest = divmod(number, self.blocks)
+            if level and not rest:
+                h = F.interpolate(self.grow[level - 1](h), size=kept[-1].shape[-2:])
+        h = self.head(F.silu(normalised(h)))
+        return F.pixel_shuffle(h, self.patch)

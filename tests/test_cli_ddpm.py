@@ -1,0 +1,155 @@
+"""The commands of the diffusion models and of the classifier, as a user runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import Command, one_sentence
+from test_cli import picture
+
+TINY = ("--size", "tiny", "--batch-size", 64, "--device", "cpu")
+
+
+@pytest.fixture
+def run(genmnist: Command, idx_folder: Path) -> str:
+    """Train a tiny model for two epochs on a thousand images."""
+    done = genmnist("train", "ddpm", "--data-dir", idx_folder, "--epochs", 2, "--out", "run", *TINY)
+    assert done.status == 0, done.err
+    assert "validation" in done.out
+    return "run"
+
+
+def test_train_draws_its_samples_by_epoch(run: str, tmp_path: Path) -> None:
+    """Figure 6: three times three digits for each epoch, side by side."""
+    folder = tmp_path / run
+    names = sorted(path.name for path in (folder / "samples").iterdir())
+    assert names == ["epoch_000.png", "epoch_001.png", "epoch_002.png"]
+    width, height = picture(folder / "samples-by-epoch.png").size
+    side = 3 * 90 + 6
+    assert width == 3 * side + 2 * 12
+    assert side < height < side + 40
+    picture(folder / "losses.png")
+
+
+def test_train_classifier_tells_digits_apart(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:
+    done = genmnist(
+        "train", "classifier", "--data-dir", idx_folder, "--epochs", 4, "--out", "run", "--width", 8,
+        "--batch-size", 50, "--json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert done.json["metrics"]["val_error"] < 0.5
+    assert not list((tmp_path / "run" / "samples").iterdir())
+    assert "holds a classifier, not a ddpm" in one_sentence(genmnist("sample", "ddpm", "--model", "run"), 1)
+
+
+def test_sample_needs_no_training(genmnist: Command, tmp_path: Path) -> None:
+    done = genmnist("sample", "ddpm", "--num", 4, "--seed", 3)
+    assert done.status == 0, done.err
+    assert done.out.startswith("model: the bundled ddpm")
+    whole = np.asarray(picture(tmp_path / "ddpm-samples.png")).astype(int)
+    assert whole.shape == (2 * 90 + 6, 2 * 90 + 6)
+    done = genmnist("sample", "ddpm", "--num", 3, "--seed", 3, "--out", "s.npz", "--batch-size", 1)
+    assert done.status == 0, done.err
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as arrays:
+        first = arrays["images"][0].astype(int)
+    assert abs(whole[6:90:3, 6:90:3] - first).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("--sampler", "heun", "--steps", 3),
+        ("--sampler", "ddim", "--steps", 5, "--eta", 0.5),
+        ("--sampler", "ancestral", "--steps", 6, "--variance", "beta-tilde"),
+        ("--spacing", "log-snr", "--threshold", "dynamic", "--temperature", 0.9, "--steps", 4),
+    ],
+)
+def test_sample_takes_every_sampler(
+    genmnist: Command, run: str, tmp_path: Path, how: tuple[object, ...]
+) -> None:
+    done = genmnist("sample", "ddpm", "--model", run, "--num", 2, *how, "--out", "s.gif", "--json")
+    assert done.status == 0, done.err
+    for option, value in zip(how[::2], how[1::2], strict=True):
+        assert done.json[str(option).removeprefix("--")] == value
+    with Image.open(tmp_path / "s.gif") as animation:
+        assert getattr(animation, "n_frames", 1) > done.json["steps"]
+
+
+def test_reverse_trace_shows_what_was_asked_for(genmnist: Command, tmp_path: Path) -> None:
+    """Figure 7: four digits at eight timesteps."""
+    done = genmnist("reverse-trace", "ddpm")
+    assert done.status == 0, done.err
+    width, height = picture(tmp_path / "ddpm-reverse-trace.png").size
+    assert width // 90 == 8
+    assert height // 90 == 4
+    words = ("--timesteps", "700,300", "--num", 2, "--show-x0", "--sampler", "heun", "--steps", 3)
+    assert genmnist("reverse-trace", "ddpm", *words, "--out", "t.png").status == 0
+    width, height = picture(tmp_path / "t.png").size
+    assert width // 90 == 2
+    assert height // 90 == 4
+    done = genmnist("reverse-trace", "ddpm", *words, "--out", "t.gif", "--json")
+    assert done.json["timesteps"] == [700, 300]
+    with Image.open(tmp_path / "t.gif") as animation:
+        assert getattr(animation, "n_frames", 1) >= 5
+
+
+def test_interpolate_walks_between_noises_and_between_digits(genmnist: Command, tmp_path: Path) -> None:
+    done = genmnist("interpolate", "ddpm", "--pairs", 2, "--points", 5, "--steps", 6)
+    assert done.status == 0, done.err
+    width, height = picture(tmp_path / "ddpm-interpolation.png").size
+    assert width > 5 * 90
+    assert 4 * 90 < height < 4 * 90 + 60
+    words = ("--from-digits", 6, 1, "--pairs", 1, "--points", 3, "--space", "latent", "--out", "d.gif")
+    done = genmnist("interpolate", "ddpm", *words, "--json")
+    assert done.status == 0, done.err
+    assert (done.json["points"], done.json["path"], done.json["steps"]) == (3, "slerp", 16)
+    with Image.open(tmp_path / "d.gif") as animation:
+        assert getattr(animation, "n_frames", 1) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (("sample", "ddpm", "--steps", "0"), "--steps must be between 1"),
+        (("sample", "ddpm", "--eta", "0.5"), "--eta is for --sampler ddim: dpm-solver has none"),
+        (("sample", "ddpm", "--sampler", "ddim", "--eta", "nan"), "--eta must be between 0 and 1"),
+        (("sample", "ddpm", "--sampler", "euler"), "--sampler must be one of"),
+        (("sample", "ddpm", "--temperature", "-1"), "--temperature must be"),
+        (("sample", "ddpm", "--spacing", "odd"), "--spacing must be one of"),
+        (("reverse-trace", "ddpm", "--timesteps", "999,x"), "--timesteps takes whole numbers"),
+        (("reverse-trace", "ddpm", "--timesteps", "-5"), "--timesteps takes whole numbers"),
+        (("reverse-trace", "ddpm", "--out", "x.npz"), "no ending"),
+        (("interpolate", "ddpm", "--sampler", "ancestral"), "draws no noise on its way"),
+        (("train", "ddpm", "--size", "huge"), "--size must be one of"),
+        (("train", "ddpm", "--patch", "3"), "--patch must be"),
+        (("train", "ddpm", "--noise", "quadratic"), "--noise must be one of"),
+        (("train", "ddpm", "--timesteps", "1"), "--timesteps must be"),
+        (("reverse-trace", "ddpm", "--timesteps", "9 9"), "--timesteps takes whole numbers"),
+        (("interpolate", "ddpm", "--temperature", "0.5"), "--temperature is not for interpolation"),
+        (("sample", "ddpm", "--num", "2000", "--out", "x.gif"), "do not fit into a picture"),
+        (("train", "classifier", "--classes", "1"), "--classes must be"),
+        (("traverse", "ddpm"), "No such command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_use_gets_one_sentence(
+    genmnist: Command, words: tuple[str, ...], match: str, tmp_path: Path
+) -> None:
+    done = genmnist(*words, importing=False)
+    assert match in one_sentence(done, 2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_only_the_model_can_tell_gets_one_sentence_too(genmnist: Command, tmp_path: Path) -> None:
+    done = genmnist("reverse-trace", "ddpm", "--timesteps", "999,1200")
+    assert "there is no timestep 1200: those of this model are 0 to 999" in one_sentence(done, 2)
+    done = genmnist("sample", "ddpm", "--steps", 1001)
+    assert "--steps must lie between 1 and 1000" in one_sentence(done, 2)
+    genmnist("train", "vae", "--steps", 1, "--sample-every", 0, "--out", "vae", "--device", "cpu")
+    done = genmnist("sample", "ddpm", "--model", "vae")
+    assert "holds a vae, not a ddpm" in one_sentence(done, 1)
+    assert not list(tmp_path.glob("*.png"))
