@@ -1,10 +1,11 @@
 """Sample with the reference's way and with ours, and compare images a second.
 
-    python bench/ddpm_sampling.py [--rounds 3]
+    python bench/ddpm_sampling.py [--rounds 3] [--steps 4,6,8,16]
 
 The reference draws 64 images by 1000 ancestral steps of the report's network (bench/reference_ddpm.py), in
-bfloat16 where the machine has it; its weights do not change its speed, so they are random. Ours is
-`genmnist.load("ddpm", "bundled").sample`. Same cores, one run; medians.
+bfloat16 autocast; its weights do not change its speed, so they are random here, and bench/ddpm_quality.py
+measures how far the samples of trained ones are. Ours is the bundled model with the default solver and so
+many steps; beside each speed stands the distance of its samples. Same cores, one run, in turns; medians.
 """
 
 from __future__ import annotations
@@ -13,38 +14,50 @@ import argparse
 import statistics
 import time
 
+import torch
+
 import genmnist
 import reference_ddpm
-from genmnist import api
+from genmnist import api, metrics
+from genmnist.data import load
 from genmnist.device import choose_device, describe_machine
-from genmnist.presets import sampling
+
+_REFERENCE = "1000 ancestral steps of the reference"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--num", type=int, default=2000, help="images that ours draws a round")
+    parser.add_argument("--steps", default="4,6,8,16")
+    parser.add_argument("--num", type=int, default=2000, help="images that ours draws each time")
     options = parser.parse_args()
-    choose_device("cpu")
+    device = choose_device("cpu")
     print(f"{describe_machine()}; {api.versions()}")
     reference = reference_ddpm.ReferenceUNet().eval()
     ours = genmnist.load("ddpm", "bundled", device="cpu")
-    rates: dict[str, list[float]] = {"reference": [], "genmnist": []}
+    rates: dict[str, list[float]] = {_REFERENCE: []}
+    drawn: dict[str, torch.Tensor] = {}
     for _ in range(options.rounds):
         started = time.perf_counter()
         for _batch in reference_ddpm.sample(reference, 64, "ancestral", 1000, batch=64):
             pass
-        rates["reference"].append(64 / (time.perf_counter() - started))
-        started = time.perf_counter()
-        ours.sample(options.num, 0, batch_size=64)
-        rates["genmnist"].append(options.num / (time.perf_counter() - started))
-        print("  ".join(f"{kind} {values[-1]:.3g} images/s" for kind, values in rates.items()), flush=True)
-    slow, fast = (statistics.median(values) for values in rates.values())
-    how = sampling()
-    print(
-        f"medians: 1000 ancestral steps {slow:.3g}, {how.steps} steps of {how.sampler} {fast:.3g} images/s: "
-        f"{fast / slow:.0f} times"
-    )
+        rates[_REFERENCE].append(64 / (time.perf_counter() - started))
+        for steps in map(int, options.steps.split(",")):
+            name = f"{steps} steps of genmnist"
+            started = time.perf_counter()
+            drawn[name] = ours.sample(options.num, 0, batch_size=64, steps=steps)
+            rates.setdefault(name, []).append(options.num / (time.perf_counter() - started))
+    classifier = metrics.bundled_classifier(device)
+    theirs = metrics.features(classifier, load("mnist").test.images)
+    base = statistics.median(rates[_REFERENCE])
+    for name, values in rates.items():
+        rate = statistics.median(values)
+        distance = (
+            f"   distance {metrics.frechet_distance(metrics.features(classifier, drawn[name]), theirs):.3f}"
+            if name in drawn
+            else ""
+        )
+        print(f"  {name:38} {rate:8.2f} images/s   {rate / base:5.0f} times{distance}", flush=True)
 
 
 if __name__ == "__main__":

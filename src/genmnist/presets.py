@@ -253,13 +253,13 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "ddpm": {
         "fast": Preset(
-            "the best model of ten minutes on two cores (a GPU trains the larger `base` in them)",
+            "the best model of ten minutes on two cores: 5.3 times as far from the test set as real digits",
             DiffusionOptions(noise="straight", target="flow", times="logit-normal"),
             Recipe(batch_size=64, lr=3e-3, optimizer="muon", schedule="cosine", warmup=0.02, ema=0.999),
             budget=600,
         ),
         "best": Preset(
-            "the best model of an hour on two cores",
+            "the best model of an hour on two cores (the bundled one took 42 minutes: 2.2 times)",
             DiffusionOptions(noise="straight", target="flow", times="logit-normal", size="medium"),
             Recipe(batch_size=64, lr=3e-3, optimizer="muon", schedule="cosine", warmup=0.02, ema=0.9995),
             budget=3600,
@@ -272,7 +272,7 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "classifier": {
         "fast": Preset(
-            "a small residual network, three minutes of two cores",
+            "a small residual network, three minutes of two cores: 99.7 % of the test digits right",
             ClassifierOptions(),
             Recipe(epochs=8, batch_size=128, lr=4e-3, optimizer="muon", schedule="cosine", warmup=0.05,
                    weight_decay=0.01, ema=0.995),
