@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow lint format figures docs bench weights requirements clean
+.PHONY: setup demo test test-slow lint format figures results docs bench weights requirements clean
 
 setup: $(INSTALLED)
 
@@ -15,8 +15,8 @@ $(INSTALLED): pyproject.toml requirements/dev.txt requirements/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-# The main job: train the reference VAE on all of MNIST and draw the report's figures 1 to 5; then watch the
-# bundled diffusion model draw, which is figure 7.
+# The main job: train the reference VAE on all of MNIST and draw with it, then with the bundled diffusion models; at the
+# end, a page with all eight figures of the report.
 demo: setup
 	rm -rf demo
 	$(BIN)/genmnist train vae --out demo/run
@@ -27,7 +27,9 @@ demo: setup
 	$(BIN)/genmnist interpolate vae --model demo/run --space pixel --out demo/figure-5-pixel-interpolation.png
 	$(BIN)/genmnist sample ddpm --model bundled --out demo/ddpm-samples.png
 	$(BIN)/genmnist reverse-trace ddpm --model bundled --out demo/figure-7-reverse-trace.png
-	@echo "Figures 1 to 5 and 7 are in demo/. Next, for instance: $(BIN)/genmnist sample vae --model demo/run"
+	$(BIN)/genmnist sample cfg --model bundled --label 7 --guidance 3 --out demo/sevens.png
+	$(BIN)/genmnist report demo/run --out demo/report
+	@echo "Open demo/report/index.html. Next, for instance: $(BIN)/genmnist sample vae --model demo/run"
 
 test: setup
 	$(BIN)/pytest
@@ -53,6 +55,10 @@ figures: setup
 	$(BIN)/genmnist reverse-trace ddpm --model bundled --show-x0 --out docs/images/ddpm-reverse-trace.png
 	$(BIN)/genmnist interpolate ddpm --model bundled --from-digits 6 1 --out docs/images/ddpm-interpolation.png
 
+# The measured figures of the bundled models, into docs/results.md: ten minutes.
+results: setup
+	$(BIN)/python scripts/results.py
+
 docs: setup
 	$(BIN)/python scripts/reference.py
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet docs docs/_build
@@ -63,8 +69,10 @@ bench: setup
 	$(BIN)/python bench/vae_training.py
 	$(BIN)/python bench/ddpm_quality.py
 	$(BIN)/python bench/ddpm_sampling.py
+	$(BIN)/python bench/cfg_sampling.py
+	$(BIN)/python bench/guidance.py --figure docs/images/guidance.png
 
-# Train again what ships in the package: an hour and a half. The classifier is left as it is: every distance that was
+# Train again what ships in the package: two hours and a half. The classifier is left as it is: every distance that was
 # ever measured rests on its weights. (It came from `genmnist train classifier`, by the same script.)
 weights: setup
 	rm -rf build/weights
@@ -74,6 +82,11 @@ weights: setup
 	$(BIN)/genmnist train ddpm --preset best --out build/weights/ddpm
 	$(BIN)/python scripts/bundle.py build/weights/ddpm "genmnist train ddpm --preset best"
 	cp build/weights/ddpm/samples-by-epoch.png docs/images/ddpm-samples-by-epoch.png
+	$(BIN)/genmnist train cfg --preset best --steps 20000 --out build/weights/cfg
+	$(BIN)/python scripts/bundle.py build/weights/cfg "genmnist train cfg --preset best --steps 20000"
+	cp build/weights/cfg/samples-by-epoch.png docs/images/cfg-samples-by-epoch.png
+	$(BIN)/genmnist train classifier --noisy --out build/weights/classifier-noisy
+	$(BIN)/python scripts/bundle.py build/weights/classifier-noisy "genmnist train classifier --noisy"
 
 # Pin the newest versions that fit pyproject.toml.
 requirements: $(BIN)/uv

@@ -26,9 +26,10 @@ from torch import Tensor
 
 import genmnist
 import reference_ddpm
-from genmnist import api, metrics
+from genmnist import api
 from genmnist.data import load
 from genmnist.device import choose_device, describe_machine
+from genmnist.evaluation import distances
 
 _FLOOR_DRAWS = 10
 _SETS = 3
@@ -73,12 +74,12 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     print(f"{describe_machine()}; {api.versions()}")
-    classifier = metrics.bundled_classifier(choose_device("cpu"))
+    classifier = distances.bundled_classifier(choose_device("cpu"))
     train, test = load("mnist")
-    theirs = metrics.features(classifier, test.images)
+    theirs = distances.features(classifier, test.images)
 
     def distance(images: Tensor) -> float:
-        return metrics.frechet_distance(metrics.features(classifier, images), theirs)
+        return distances.frechet(distances.features(classifier, images), theirs)
 
     generator = torch.Generator().manual_seed(options.seed)
     draws = [torch.randperm(len(train), generator=generator)[: options.samples] for _ in range(_FLOOR_DRAWS)]

@@ -18,9 +18,10 @@ import torch
 
 import genmnist
 import reference_ddpm
-from genmnist import api, metrics
+from genmnist import api
 from genmnist.data import load
 from genmnist.device import choose_device, describe_machine
+from genmnist.evaluation import distances
 
 _REFERENCE = "1000 ancestral steps of the reference"
 
@@ -47,13 +48,13 @@ def main() -> None:
             started = time.perf_counter()
             drawn[name] = ours.sample(options.num, 0, batch_size=64, steps=steps)
             rates.setdefault(name, []).append(options.num / (time.perf_counter() - started))
-    classifier = metrics.bundled_classifier(device)
-    theirs = metrics.features(classifier, load("mnist").test.images)
+    classifier = distances.bundled_classifier(device)
+    theirs = distances.features(classifier, load("mnist").test.images)
     base = statistics.median(rates[_REFERENCE])
     for name, values in rates.items():
         rate = statistics.median(values)
         distance = (
-            f"   distance {metrics.frechet_distance(metrics.features(classifier, drawn[name]), theirs):.3f}"
+            f"   distance {distances.frechet(distances.features(classifier, drawn[name]), theirs):.3f}"
             if name in drawn
             else ""
         )

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import genmnist
-from genmnist import api, metrics
+from genmnist import api
 from genmnist.data import load
 from genmnist.device import choose_device, describe_machine
+from genmnist.evaluation import distances
 
 Changes = dict[str, Any]
 
@@ -49,8 +50,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--only", default=",".join(VARIANTS))
     options = parser.parse_args()
-    classifier = metrics.bundled_classifier(choose_device("cpu"))
-    theirs = metrics.features(classifier, load("mnist").test.images)
+    classifier = distances.bundled_classifier(choose_device("cpu"))
+    theirs = distances.features(classifier, load("mnist").test.images)
     print(f"{describe_machine()}; {api.versions()}; {options.minutes:g} minutes each")
     for name in options.only.split(","):
         model, recipe = VARIANTS[name]
@@ -62,7 +63,7 @@ def main() -> None:
             )  # fmt: skip
             samples = genmnist.load("ddpm", run.folder, device="cpu").sample(2000, 0)
             summary = run.summary
-        distance = metrics.frechet_distance(metrics.features(classifier, samples), theirs)
+        distance = distances.frechet(distances.features(classifier, samples), theirs)
         print(
             f"{name:14} {summary['parameters']:>9,} parameters  {summary['steps']:>6,} steps  "
             f"validation {summary['metrics']['val_loss']:.4f}  distance {distance:.3f}",

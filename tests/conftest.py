@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from genmnist import data
 from genmnist.data import Dataset, Splits
@@ -72,6 +73,18 @@ def one_sentence(done: Finished, status: int) -> str:
     assert len(lines) == 1, done.err
     assert lines[0].startswith("genmnist: ")
     return lines[0]
+
+
+def picture(path: Path) -> Image.Image:
+    """Open a picture and check that it shows something."""
+    with Image.open(path) as image:
+        image.load()
+        copy = image.convert("L")
+    low, high = copy.getextrema()
+    assert isinstance(low, int | float)
+    assert isinstance(high, int | float)
+    assert high - low > 100
+    return copy
 
 
 @pytest.fixture(scope="session")

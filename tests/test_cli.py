@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import Command, one_sentence
+from conftest import Command, one_sentence, picture
 
 SMALL = ("--hidden", 16, "--latent", 4, "--device", "cpu")
 
@@ -23,18 +23,6 @@ def run(genmnist: Command, idx_folder: Path) -> str:
     done = genmnist("train", "vae", "--data-dir", idx_folder, "--epochs", 2, "--out", "run", *SMALL)
     assert done.status == 0, done.err
     return "run"
-
-
-def picture(path: Path) -> Image.Image:
-    """Open a picture and check that it shows something."""
-    with Image.open(path) as image:
-        image.load()
-        copy = image.convert("L")
-    low, high = copy.getextrema()
-    assert isinstance(low, int | float)
-    assert isinstance(high, int | float)
-    assert high - low > 100
-    return copy
 
 
 def test_help_and_version_answer(genmnist: Command) -> None:
@@ -194,65 +182,6 @@ def test_info_data_and_doctor(genmnist: Command, run: str, tmp_path: Path) -> No
     assert genmnist("data", "--data-dir", "digits", "--json").json["sets"][0]["train"] == 1000
     health = genmnist("doctor", "--json", "--device", "cpu").json
     assert (health["mnist"], health["bundled vae"], health["problems"]) == ("verified", "verified", 0)
-
-
-@pytest.mark.parametrize(
-    ("words", "match"),
-    [
-        (("train", "vae", "--device", "tpu"), "no device 'tpu'"),
-        (("train", "vae", "--precision", "int8"), "no precision 'int8'"),
-        (("train", "vae", "--preset", "best"), "no preset 'best'"),
-        (("train", "vae", "--lr", "-1"), "--lr must be"),
-        (("train", "vae", "--lr", "nan"), "--lr must be"),
-        (("train", "vae", "--lr", "fast"), "--lr"),
-        (("train", "vae", "--epochs", "-3"), "--epochs must be"),
-        (("train", "vae", "--epochs", "0"), "--epochs must be"),
-        (("train", "vae", "--steps", "0"), "--steps"),
-        (("train", "vae", "--budget", "soon"), "not a time"),
-        (("train", "vae", "--budget", "10m", "--epochs", "3"), "give one of them"),
-        (("train", "vae", "--latent", "0"), "--latent must be"),
-        (("train", "vae", "--beta", "-1"), "--beta must be"),
-        (("train", "vae", "--network", "gan"), "--network must be"),
-        (("train", "vae", "--dataset", "svhn"), "no data set 'svhn'"),
-        (("train", "vae", "--data-dir", "absent"), "not a folder"),
-        (("train", "vae", "--resume", "absent"), "not a run folder"),
-        (("train", "vae", "--resume", "x", "--lr", "1"), "--lr cannot stand beside --resume"),
-        (("train", "vae", "--resume", "x", "--compile"), "--compile cannot stand beside --resume"),
-        (("train", "vae", "--budget", "9" * 400 + "h"), "not a time"),
-        (("sample", "vae", "--out", ".png"), "no ending"),
-        (("train", "vae", "--colour", "red"), "No such option"),
-        (("train", "gan"), "No such command"),
-        (("train", "vae", "--out", "/dev/null/x"), "cannot be written"),
-        (("sample", "vae", "--num", "-5"), "--num"),
-        (("sample", "vae", "--num", "many"), "--num"),
-        (("sample", "vae", "--seed", "-1"), "--seed"),
-        (("sample", "vae", "--temperature", "-1"), "--temperature"),
-        (("sample", "vae", "--temperature", "nan"), "--temperature"),
-        (("sample", "vae", "--out", "x.jpg"), "no ending"),
-        (("sample", "vae", "--out", "/dev/null/x.png"), "cannot be written"),
-        (("sample", "vae", "--num", "20000"), "do not fit into a picture"),
-        (("sample", "vae", "--model", "absent"), "there is no absent"),
-        (("sample", "vae", "--batch-size", "0"), "--batch-size"),
-        (("traverse", "vae", "--from-digit", "12"), "no label 12"),
-        (("traverse", "vae", "--from-digit", "x"), "--from-digit"),
-        (("traverse", "vae", "--steps", "1"), "--steps"),
-        (("traverse", "vae", "--span", "inf"), "--span"),
-        (("interpolate", "vae", "--space", "fourier"), "none of latent, pixel, both"),
-        (("interpolate", "vae", "--from-digits", "6", "11"), "no label 11"),
-        (("interpolate", "vae", "--from-digits", "6"), "--from-digits"),
-        (("info", "absent"), "there is no absent"),
-        (("data", "--data-dir", "absent"), "not a folder"),
-        (("frobnicate",), "No such command"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_wrong_use_gets_one_sentence(
-    genmnist: Command, words: tuple[str, ...], match: str, tmp_path: Path
-) -> None:
-    done = genmnist(*words, importing=False)
-    assert match in one_sentence(done, 2)
-    assert done.out == ""
-    assert not list(tmp_path.iterdir())
 
 
 def test_failures_get_one_sentence(genmnist: Command, run: str, tmp_path: Path) -> None:

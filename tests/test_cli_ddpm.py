@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import Command, one_sentence
-from test_cli import picture
+from conftest import Command, one_sentence, picture
 
 TINY = ("--size", "tiny", "--batch-size", 64, "--device", "cpu")
 
@@ -109,39 +108,6 @@ def test_interpolate_walks_between_noises_and_between_digits(genmnist: Command, 
     assert (done.json["points"], done.json["path"], done.json["steps"]) == (3, "slerp", 16)
     with Image.open(tmp_path / "d.gif") as animation:
         assert getattr(animation, "n_frames", 1) == 4
-
-
-@pytest.mark.parametrize(
-    ("words", "match"),
-    [
-        (("sample", "ddpm", "--steps", "0"), "--steps must be between 1"),
-        (("sample", "ddpm", "--eta", "0.5"), "--eta is for --sampler ddim: dpm-solver has none"),
-        (("sample", "ddpm", "--sampler", "ddim", "--eta", "nan"), "--eta must be between 0 and 1"),
-        (("sample", "ddpm", "--sampler", "euler"), "--sampler must be one of"),
-        (("sample", "ddpm", "--temperature", "-1"), "--temperature must be"),
-        (("sample", "ddpm", "--spacing", "odd"), "--spacing must be one of"),
-        (("reverse-trace", "ddpm", "--timesteps", "999,x"), "--timesteps takes whole numbers"),
-        (("reverse-trace", "ddpm", "--timesteps", "-5"), "--timesteps takes whole numbers"),
-        (("reverse-trace", "ddpm", "--out", "x.npz"), "no ending"),
-        (("interpolate", "ddpm", "--sampler", "ancestral"), "draws no noise on its way"),
-        (("train", "ddpm", "--size", "huge"), "--size must be one of"),
-        (("train", "ddpm", "--patch", "3"), "--patch must be"),
-        (("train", "ddpm", "--noise", "quadratic"), "--noise must be one of"),
-        (("train", "ddpm", "--timesteps", "1"), "--timesteps must be"),
-        (("reverse-trace", "ddpm", "--timesteps", "9 9"), "--timesteps takes whole numbers"),
-        (("interpolate", "ddpm", "--temperature", "0.5"), "--temperature is not for interpolation"),
-        (("sample", "ddpm", "--num", "2000", "--out", "x.gif"), "do not fit into a picture"),
-        (("train", "classifier", "--classes", "1"), "--classes must be"),
-        (("traverse", "ddpm"), "No such command"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_wrong_use_gets_one_sentence(
-    genmnist: Command, words: tuple[str, ...], match: str, tmp_path: Path
-) -> None:
-    done = genmnist(*words, importing=False)
-    assert match in one_sentence(done, 2)
-    assert not list(tmp_path.iterdir())
 
 
 def test_what_only_the_model_can_tell_gets_one_sentence_too(genmnist: Command, tmp_path: Path) -> None:

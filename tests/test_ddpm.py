@@ -15,7 +15,7 @@ from genmnist.diffusion.schedules import CLEAN, SCHEDULES
 from genmnist.diffusion.times import TIMES, stratified
 from genmnist.errors import UsageError
 from genmnist.models import Diffusion
-from genmnist.presets import SAMPLERS, DiffusionOptions, sampling
+from genmnist.presets import SAMPLERS, DiffusionOptions, Sampling
 from genmnist.randomness import reseed
 
 
@@ -93,7 +93,7 @@ def test_the_loss_is_zero_for_one_who_knows(few: Splits, target: str, noise: str
     clean = 2 * images - 1
 
     class Knowing(torch.nn.Module):
-        def forward(self, x: torch.Tensor, log_snr: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, log_snr: torch.Tensor, labels: None) -> torch.Tensor:
             ratio = (log_snr / 2).exp()[:, None, None, None]  # alpha / sigma
             size = 1 + ratio if noise == "straight" else (1 + ratio**2).sqrt()
             alpha, sigma = ratio / size, 1 / size
@@ -151,8 +151,8 @@ def test_a_cold_sampler_draws_one_image() -> None:
 def test_thresholds_keep_predictions_in_range(threshold: str) -> None:
     model = tiny()
     x = 3 * torch.randn(4, 1, 28, 28)
-    assert model.denoiser("none")(x, 500.0).x0.abs().max() > 1
-    assert model.denoiser(threshold)(x, 500.0).x0.abs().max() <= 1
+    assert model.denoiser(Sampling(threshold="none"))(x, 500.0).x0.abs().max() > 1
+    assert model.denoiser(Sampling(threshold=threshold))(x, 500.0).x0.abs().max() <= 1
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -168,7 +168,7 @@ def test_a_trace_passes_through_the_timesteps_asked_for(sampler: str) -> None:
     # Under each image is what the model predicts from that very image.
     if sampler != "ancestral":
         middle = steps[times.index(431)]
-        predicted = model.denoiser("static")(middle.x, 431).x0
+        predicted = model.denoiser(Sampling())(middle.x, 431).x0
         torch.testing.assert_close(middle.x0, predicted, rtol=1e-4, atol=1e-4)
 
 
@@ -259,7 +259,7 @@ def test_timesteps_outside_the_schedule() -> None:
 
 
 def test_a_sampler_makes_no_tiny_steps_beside_visited_timesteps() -> None:
-    times = tiny().timesteps(sampling(steps=16), [999, 970, 500])
+    times = tiny().timesteps(Sampling.choose(steps=16), [999, 970, 500])
     assert {999, 970, 500} <= set(times)
     assert min(before - after for before, after in pairwise(times[:-1])) >= 1
 
@@ -280,6 +280,6 @@ def test_schedules_end_in_noise_whatever_their_length(name: str, timesteps: int)
 
 
 def test_samplers_keep_their_own_settings() -> None:
-    assert sampling("ddim").steps == 50
-    assert sampling("ddim", steps=7).steps == 7
-    assert sampling().sampler == "dpm-solver"
+    assert Sampling.choose("ddim").steps == 50
+    assert Sampling.choose("ddim", steps=7).steps == 7
+    assert Sampling.choose().sampler == "dpm-solver"

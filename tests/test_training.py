@@ -230,6 +230,8 @@ def test_learning_rates_warm_up_and_fall() -> None:
     assert rates[55] == pytest.approx(0.5)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert [Recipe(lr=0.5).rate(step, 9) for step in range(9)] == [0.5] * 9
+    halved = Recipe(lr=1.0, schedule="steps", drop=0.5, drop_every=5 / 16)  # every 5 of 16 epochs
+    assert [halved.rate(epoch, 16) for epoch in (0, 4, 5, 9, 10, 15)] == [1, 1, 0.5, 0.5, 0.25, 0.125]
 
 
 def test_the_average_follows_the_weights(few: Splits) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import platform
 import shlex
@@ -23,17 +24,17 @@ from genmnist.checkpoint import Document
 from genmnist.device import Precision, choose_device, describe_machine
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.figures import curves, grid, progress
-from genmnist.models import FAMILIES, VAE, Classifier, Diffusion, Generator, Model
+from genmnist.models import FAMILIES, VAE, Classifier, ConditionalDiffusion, Diffusion, Generator, Model
 from genmnist.presets import Recipe, preset
 from genmnist.randomness import reseed
-from genmnist.runs import Found, Run, find
+from genmnist.runs import BY_EPOCH, Found, Run, find
 from genmnist.training import Epoch, Event, Trainer, recording
 from genmnist.training.budget import fit_steps
 from genmnist.version import __version__
 
 Listener = Callable[[Event, Trainer], None]
 
-_SIDE = 8  # digits to a side of the pictures that a training draws
+_ROWS = 8  # of digits in the pictures that a training draws, and as many columns, or one a label
 
 
 @overload
@@ -46,7 +47,14 @@ def load(
 ) -> Diffusion: ...
 @overload
 def load(
-    family: Literal["classifier"], model: str | Path | None = ..., device: str = ..., precision: str = ...
+    family: Literal["cfg"], model: str | Path | None = ..., device: str = ..., precision: str = ...
+) -> ConditionalDiffusion: ...
+@overload
+def load(
+    family: Literal["classifier", "classifier-noisy"],
+    model: str | Path | None = ...,
+    device: str = ...,
+    precision: str = ...,
 ) -> Classifier: ...
 @overload
 def load(
@@ -65,7 +73,7 @@ def load(
     torch.Size([2, 28, 28])
 
     Args:
-        family: `vae`, `ddpm` or `classifier`.
+        family: `vae`, `ddpm`, `cfg`, `classifier`, or `classifier-noisy` for one that can guide.
         model: which one; see `find`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`.
@@ -73,7 +81,7 @@ def load(
     Raises:
         UsageError, GenmnistError: see `find`, `genmnist.device` and `genmnist.checkpoint`.
     """
-    return load_found(find(family, model), family, device, precision)
+    return load_found(find(family, model), family and family.partition("-")[0], device, precision)
 
 
 def load_found(
@@ -86,8 +94,8 @@ def load_found(
     return model.place(place, precision)
 
 
-def held_out(model: Model, dataset: str | None = None, data_dir: str | Path | None = None) -> data.Dataset:
-    """Load the test images of a named set, of a folder, or of the set that a model was trained on.
+def trained_on(model: Model, dataset: str | None = None, data_dir: str | Path | None = None) -> data.Splits:
+    """Load a named set, that of a folder, or the one that a model was trained on.
 
     Raises:
         UsageError: the model was trained on a folder, which must be named again.
@@ -95,7 +103,7 @@ def held_out(model: Model, dataset: str | None = None, data_dir: str | Path | No
     """
     if dataset is None and data_dir is None and model.trained.get("data_dir"):
         raise UsageError("the model was trained on a folder of images: name it by --data-dir, or a --dataset")
-    return data.load(dataset or str(model.trained.get("dataset", "mnist")), data_dir).test
+    return data.load(dataset or str(model.trained.get("dataset", "mnist")), data_dir)
 
 
 def info(path: str | Path) -> tuple[Document, dict[str, torch.Tensor]]:
@@ -130,7 +138,7 @@ def train(
     """Train a model of `family` and return its run folder.
 
     Args:
-        family: `vae`, `ddpm` or `classifier`.
+        family: `vae`, `ddpm`, `cfg` or `classifier`.
         preset_name: a name in `genmnist.presets`; None is the family's default.
         options: changes to the preset's model options, such as `{"beta": 4.0}`.
         recipe: changes to the preset's recipe, such as `{"epochs": 3}`.
@@ -142,7 +150,7 @@ def train(
         threads: how many a CPU computes with, from now on in this process; None leaves it as it is.
         compiled: run the step through torch.compile, which needs a C++ compiler on a CPU; None does where it
             pays without one, on a CUDA device with Triton.
-        out: the run folder; None is `runs/<family>/<time>`.
+        out: the run folder; None is `runs/<family>/<time>`, or `runs/classifier-noisy/<time>`.
         sample_every: epochs between two pictures of samples; 0 for none.
         save_every: seconds between two saves of the training state.
         listen: called with every event and the trainer.
@@ -175,6 +183,10 @@ def train(
         "save_every": save_every,
     }
     splits = data.load(dataset, data_dir)
+    classes = max(int(part.labels.max()) for part in splits) + 1
+    known = config["options"].get("classes", math.inf)
+    if classes > known:
+        raise UsageError(f"the data have labels up to {classes - 1}: name --classes {classes}")
     config["data_checksum"] = splits.checksum()
     if budget is None and steps is None and (recipe or {}).get("epochs") is None:
         config["budget"] = budget = entry.budget
@@ -298,7 +310,8 @@ def _carry_on(run: Run, trainer: Trainer, listen: Listener | None) -> Run:
             trainer.model.unit,
         )
         if pictures := run.pictures:
-            progress.by_epoch(pictures, _SIDE, run.folder / "samples-by-epoch.png")
+            columns, file = _columns(trainer.model), run.folder / BY_EPOCH
+            progress.by_epoch(pictures, columns, file, labelled="classes" in config["options"])
         recording.summarise(run, trainer)
     return run
 
@@ -307,8 +320,13 @@ def _picture(run: Run, trainer: Trainer, epoch: int, seed: int) -> None:
     """Draw samples from the model as it is now, always from the same noise."""
     model = trainer.result.eval()
     if isinstance(model, Generator):
-        grid.save(grid.grid(model.sample(_SIDE**2, seed)), run.picture(epoch))
+        columns = _columns(model)
+        grid.save(grid.grid(model.sample(_ROWS * columns, seed), columns), run.picture(epoch))
     trainer.model.train()
+
+
+def _columns(model: Model) -> int:
+    return (isinstance(model, Generator) and model.classes) or _ROWS
 
 
 @contextlib.contextmanager

@@ -7,64 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from genmnist.errors import UsageError
+from genmnist.knobs import Knobs, knob
 
 DATASETS = ("mnist", "fashion-mnist", "kmnist", "emnist-digits", "qmnist")
-
-
-def knob(
-    default: Any, about: str, low: float = 0, high: float = math.inf, choices: tuple[str, ...] = ()
-) -> Any:
-    """Declare a field of a `Knobs` class: its default, what `--help` says of it, and what it may be."""
-    return field(default=default, metadata={"about": about, "low": low, "high": high, "choices": choices})
-
-
-class Knobs:
-    """A frozen dataclass of numbers and names, checked wherever they come from.
-
-    The one declaration of each serves the options that a user types, the presets below, and the header of a
-    file that nobody should trust.
-    """
-
-    def __post_init__(self) -> None:
-        for knob in dataclasses.fields(self):  # type: ignore[arg-type]
-            value: Any = getattr(self, knob.name)
-            kind, choices = type(knob.default), knob.metadata["choices"]
-            option = "--" + knob.name.replace("_", "-")
-            if choices:
-                if value not in choices:
-                    raise UsageError(f"{option} must be one of {', '.join(choices)}, not {value!r}")
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, kind)):
-                raise UsageError(f"{option} must be a {'whole ' * (kind is int)}number, not {value!r}")
-            low, high = knob.metadata["low"], knob.metadata["high"]
-            if not low <= value <= high or value in (math.inf, -math.inf):
-                span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"{low:g} or more"
-                raise UsageError(f"{option} must be {span}, not {value!r}")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """Build from a mapping that may come from a file. Raises UsageError for what does not fit."""
-        names = {knob.name for knob in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        if stray := sorted(values.keys() - names):
-            raise UsageError(f"there is no option {stray[0]!r}")
-        return cls(**values)
-
-    def asdict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload, no-any-return]
-
-    def replace(self, changes: Mapping[str, Any]) -> Self:
-        """Return a copy with those fields changed that are not None. Raises UsageError as `of` does."""
-        return self.of(self.asdict() | {name: value for name, value in changes.items() if value is not None})
-
-    def suited(self, device: str) -> Self:
-        """Return a copy in which whatever was left to the kind of device, `cpu` or `cuda`, is decided."""
-        return self
 
 
 @dataclass(frozen=True)
@@ -75,7 +24,7 @@ class VAEOptions(Knobs):
     et al. 2016, appendix C.8.
     """
 
-    network: str = knob("mlp", "Kind of network: mlp or conv.", choices=("mlp", "conv"))
+    network: str = knob("mlp", "Kind of network", choices=("mlp", "conv"))
     hidden: int = knob(
         400, "Width of the MLP's hidden layer, or channels of the convolutions at 14 x 14.", 1, 4096
     )
@@ -91,31 +40,19 @@ class DiffusionOptions(Knobs):
 
     size: str = knob(
         "auto",
-        "Size of the U-Net: tiny, small, medium, base or report; auto: small on a CPU, base on a GPU.",
+        "Size of the U-Net; auto is small on a CPU, base on a GPU",
         choices=("auto", "tiny", "small", "medium", "base", "report"),
     )
     width: int = knob(0, "Channels of its first level; 0: as the size has it.", 0, 1024)
     blocks: int = knob(0, "Residual blocks a level; 0: as the size has it.", 0, 16)
     patch: int = knob(0, "Side of the patches it takes for pixels, 1, 2 or 4; 0: as the size has it.", 0, 4)
-    noise: str = knob(
-        "cosine",
-        "Noise schedule: linear, cosine, arctan or straight.",
-        choices=("linear", "cosine", "arctan", "straight"),
-    )
+    noise: str = knob("cosine", "Noise schedule", choices=("linear", "cosine", "arctan", "straight"))
     timesteps: int = knob(1000, "Timesteps of the schedule.", 64, 10_000)
-    target: str = knob(
-        "v", "What it predicts: epsilon, x0, v or flow.", choices=("epsilon", "x0", "v", "flow")
-    )
+    target: str = knob("v", "What it predicts", choices=("epsilon", "x0", "v", "flow"))
     times: str = knob(
-        "uniform",
-        "Where training draws timesteps: uniform, logit-normal or log-normal.",
-        choices=("uniform", "logit-normal", "log-normal"),
+        "uniform", "Where training draws timesteps", choices=("uniform", "logit-normal", "log-normal")
     )
-    weight: str = knob(
-        "simple",
-        "Weight of the noise levels: simple, min-snr or likelihood.",
-        choices=("simple", "min-snr", "likelihood"),
-    )
+    weight: str = knob("simple", "Weight of the noise levels", choices=("simple", "min-snr", "likelihood"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,10 +67,19 @@ class DiffusionOptions(Knobs):
 
 
 @dataclass(frozen=True)
+class ConditionalOptions(DiffusionOptions):
+    """What a diffusion model with labels is (Ho & Salimans 2022)."""
+
+    classes: int = knob(10, "Labels that it knows, besides the null label that stands for any.", 2, 256)
+    drop_label: float = knob(0.1, "Share of the training images whose label is kept from it.", 0, 1)
+
+
+@dataclass(frozen=True)
 class ClassifierOptions(Knobs):
     """What a classifier is."""
 
     classes: int = knob(10, "Classes to tell apart.", 2, 256)
+    noisy: bool = knob(False, "Learn from images under every level of noise, to guide diffusion by.")
     width: int = knob(32, "Channels at 14 x 14; 4 times as many features.", 1, 512)
     turn: float = knob(12.0, "Training images are turned by up to so many degrees.", 0, 180)
     shift: float = knob(2.0, "Training images are shifted by up to so many pixels.", 0, 14)
@@ -141,30 +87,33 @@ class ClassifierOptions(Knobs):
 
 
 @dataclass(frozen=True)
+class PriorSampling(Knobs):
+    """How a variational autoencoder is sampled."""
+
+    temperature: float = knob(1.0, "Scales the deviation of the prior.", 0, 100)
+
+
+@dataclass(frozen=True)
 class Sampling(Knobs):
     """How a diffusion model is sampled."""
 
+    preferred: ClassVar[dict[str, Any]] = {}
+
     sampler: str = knob(
         "dpm-solver",
-        "dpm-solver, heun, ddim or ancestral.",
+        "Sampler (by default dpm-solver; a cfg takes 16 steps of ddim at --eta 1)",
         choices=("dpm-solver", "heun", "ddim", "ancestral"),
     )
     steps: int = knob(16, "Steps from noise to image.", 1, 100_000)
     spacing: str = knob(
         "shifted",
-        "Which timesteps: shifted (denser where it is noisy), trailing, leading or log-snr.",
+        "Which timesteps, where shifted is denser where it is noisy",
         choices=("shifted", "trailing", "leading", "log-snr"),
     )
     eta: float = knob(0.0, "Share of the noise that ddim draws afresh; 1 is ancestral sampling.", 0, 1)
-    variance: str = knob(
-        "beta", "Variance of an ancestral step: beta or beta-tilde.", choices=("beta", "beta-tilde")
-    )
+    variance: str = knob("beta", "Variance of an ancestral step", choices=("beta", "beta-tilde"))
     temperature: float = knob(1.0, "Scales the deviation of all noise.", 0, 100)
-    threshold: str = knob(
-        "static",
-        "Keep predicted images in range: static, dynamic or none.",
-        choices=("static", "dynamic", "none"),
-    )
+    threshold: str = knob("static", "Keep predicted images in range", choices=("static", "dynamic", "none"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -173,10 +122,43 @@ class Sampling(Knobs):
         if self.variance != "beta" and self.sampler != "ancestral":
             raise UsageError(f"--variance is for --sampler ancestral: {self.sampler} has none")
 
+    @classmethod
+    def choose(cls, sampler: str | None = None, **changes: Any) -> Self:
+        """Return how to sample: a sampler with the settings that suit it, but for those given.
+
+        Without a sampler it is the one that suits the kind of model.
+
+        Raises:
+            UsageError: a setting makes no sense, or not with this sampler.
+        """
+        if sampler is None:
+            return cls.of(cls.preferred).replace(changes)
+        suited = SAMPLERS.get(sampler, SAMPLERS["ddim"]).asdict()
+        return cls.of(suited).replace({"sampler": sampler, **changes})
+
     @property
     def random(self) -> bool:
         """Tell whether the sampler draws noise on its way, so that its end is no function of its start."""
         return self.sampler == "ancestral" or self.eta > 0
+
+
+@dataclass(frozen=True)
+class GuidedSampling(Sampling):
+    """How a diffusion model with labels is sampled, and how far beyond its labels it is pushed."""
+
+    # Fresh noise on the way mends what label and noise disagree about (docs/results.md).
+    preferred: ClassVar[dict[str, Any]] = {"sampler": "ddim", "eta": 1.0}
+
+    guidance: float = knob(
+        0.5, "Strength w of the guidance: 0 is the model with labels as it is, -1 the one without.", -1, 1000
+    )
+    guide_above: float = knob(0.0, "Guide only where the share of noise is above this.", 0, 1)
+    guide_below: float = knob(1.0, "Guide only where the share of noise is below this.", 0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.guide_above >= self.guide_below:
+            raise UsageError("--guide-above must be less than --guide-below: nothing lies between them")
 
 
 SAMPLERS = {
@@ -190,14 +172,7 @@ SAMPLERS = {
 }
 
 
-def sampling(sampler: str | None = None, **changes: Any) -> Sampling:
-    """Return how to sample: a sampler with the settings that suit it, but for those given.
-
-    Raises:
-        UsageError: a setting makes no sense, or not with this sampler.
-    """
-    name = sampler or "dpm-solver"
-    return SAMPLERS.get(name, SAMPLERS["ddim"]).replace({"sampler": name, **changes})
+SAMPLING: dict[str, type[Knobs]] = {"vae": PriorSampling, "ddpm": Sampling, "cfg": GuidedSampling}
 
 
 @dataclass(frozen=True)
@@ -207,11 +182,11 @@ class Recipe(Knobs):
     epochs: float = knob(20.0, "Passes over the training set.", 1e-4, 1e6)
     batch_size: int = knob(128, "Images a step.", 1, 65536)
     lr: float = knob(1e-3, "Learning rate.", 0, 10)
-    optimizer: str = knob("adam", "Optimiser: adam, adamw or muon.", choices=("adam", "adamw", "muon"))
+    optimizer: str = knob("adam", "Optimiser", choices=("adam", "adamw", "muon"))
     weight_decay: float = knob(0.0, "Decay of the weights, biases and gains spared.", 0, 10)
-    schedule: str = knob(
-        "constant", "Learning rate over time: constant or cosine.", choices=("constant", "cosine")
-    )
+    schedule: str = knob("constant", "Learning rate over time", choices=("constant", "cosine", "steps"))
+    drop: float = knob(0.1, "Factor of the learning rate at each of those steps.", 0, 1)
+    drop_every: float = knob(0.5, "Share of the training between two of them.", 1e-4, 1)
     warmup: float = knob(0.0, "Share of the steps over which the learning rate first rises from 0.", 0, 1)
     clip: float = knob(0.0, "Bound on the norm of the gradient; 0 for none.", 0, 1e6)
     ema: float = knob(
@@ -225,6 +200,8 @@ class Recipe(Knobs):
             return self.lr * (step + 1) / (warmup + 1)
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "steps":
+            return self.lr * self.drop ** int(step / steps / self.drop_every)
         return self.lr * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))) / 2
 
 
@@ -237,6 +214,11 @@ class Preset:
     recipe: Recipe = field(default_factory=Recipe)
     budget: float | None = None  # seconds, instead of the recipe's epochs
 
+
+# What a search found best for diffusion (docs/results.md).
+_STRAIGHT: dict[str, Any] = {"noise": "straight", "target": "flow", "times": "logit-normal"}
+_SHORT = Recipe(batch_size=64, lr=3e-3, optimizer="muon", schedule="cosine", warmup=0.02, ema=0.999)
+_LONG = dataclasses.replace(_SHORT, ema=0.9995)
 
 PRESETS: dict[str, dict[str, Preset]] = {
     "vae": {
@@ -254,20 +236,41 @@ PRESETS: dict[str, dict[str, Preset]] = {
     "ddpm": {
         "fast": Preset(
             "the best model of ten minutes on two cores: 5.3 times as far from the test set as real digits",
-            DiffusionOptions(noise="straight", target="flow", times="logit-normal"),
-            Recipe(batch_size=64, lr=3e-3, optimizer="muon", schedule="cosine", warmup=0.02, ema=0.999),
+            DiffusionOptions(**_STRAIGHT),
+            _SHORT,
             budget=600,
         ),
         "best": Preset(
             "the best model of an hour on two cores (the bundled one took 42 minutes: 2.2 times)",
-            DiffusionOptions(noise="straight", target="flow", times="logit-normal", size="medium"),
-            Recipe(batch_size=64, lr=3e-3, optimizer="muon", schedule="cosine", warmup=0.02, ema=0.9995),
+            DiffusionOptions(**_STRAIGHT, size="medium"),
+            _LONG,
             budget=3600,
         ),
         "report": Preset(
-            "the reference: linear schedule, predicted noise, 20 epochs of Adam at 2e-4",
+            "the reference: linear schedule, predicted noise, 20 epochs of Adam at 2e-4, then 2e-5",
             DiffusionOptions(size="report", noise="linear", target="epsilon"),
-            Recipe(epochs=20, batch_size=256, lr=2e-4, ema=0.995),
+            Recipe(epochs=20, batch_size=256, lr=2e-4, schedule="steps", drop=0.1, drop_every=10 / 20,
+                   ema=0.995),
+        ),
+    },
+    "cfg": {
+        "fast": Preset(
+            "ten minutes on two cores",
+            ConditionalOptions(**_STRAIGHT),
+            _SHORT,
+            budget=600,
+        ),
+        "best": Preset(
+            "an hour on two cores",
+            ConditionalOptions(**_STRAIGHT, size="medium"),
+            _LONG,
+            budget=3600,
+        ),
+        "report": Preset(
+            "the reference: the paper's schedule, predicted noise, 16 epochs of Adam at 2e-4, halved every 5",
+            ConditionalOptions(size="report", noise="arctan", target="epsilon"),
+            Recipe(epochs=16, batch_size=256, lr=2e-4, schedule="steps", drop=0.5, drop_every=5 / 16,
+                   ema=0.995),
         ),
     },
     "classifier": {

@@ -16,7 +16,15 @@ from genmnist.files import cannot_write, write_text
 from genmnist.presets import FAMILIES
 
 ROOT = Path("runs")
+_SHOWN = ("epoch", "train_loss", "val_loss", "seconds")  # what figures need of each line of metrics
+BY_EPOCH, EVALUATION = "samples-by-epoch.png", "evaluation.json"
 WEIGHTS = Path(__file__).parent / "weights"
+KINDS = (*FAMILIES, "classifier-noisy")
+
+
+def kind(family: str, options: dict[str, Any]) -> str:
+    """Return the kind of a model, by which its runs and its bundled weights are kept: mostly its family."""
+    return f"{family}-noisy" if options.get("noisy") else family
 
 
 class Run:
@@ -41,7 +49,7 @@ class Run:
 
     @classmethod
     def create(cls, config: dict[str, Any], folder: str | Path | None = None) -> Run:
-        """Make the folder of a new run, `runs/<family>/<time>` unless `folder` names another.
+        """Make the folder of a new run, `runs/<kind>/<time>` unless `folder` names another.
 
         Raises:
             UsageError: `folder` holds a run already, or something else.
@@ -49,7 +57,7 @@ class Run:
         """
         if folder is None:
             now = datetime.datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
-            base = ROOT / config["family"] / now
+            base = ROOT / kind(config["family"], config["options"]) / now
             others = (base.with_name(f"{now}-{number}") for number in itertools.count(2))
             folders = itertools.chain([base], others)
         else:
@@ -126,22 +134,20 @@ class Run:
         """Return what was written when it finished. Raises GenmnistError if it is not there or damaged."""
         return self._read_json(self.summary_file)
 
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a JSON file of the folder, {} if it is not there. Raises GenmnistError if it is damaged."""
+        path = self.folder / name
+        return self._read_json(path) if path.exists() else {}
+
     @property
     def metrics(self) -> list[dict[str, float]]:
         """Return the metrics of every epoch so far. Raises GenmnistError if the file is damaged."""
-        if not self.metrics_file.exists():
-            return []
-        try:
-            return [json.loads(line) for line in self.metrics_file.read_text("utf-8").splitlines()]
-        except (OSError, ValueError, RecursionError) as error:
-            raise GenmnistError(
-                f"{self.metrics_file} is damaged: resume the run to have it written again"
-            ) from error
+        return read_metrics(self.metrics_file)
 
     @staticmethod
     def _read_json(path: Path) -> dict[str, Any]:
         try:
-            document = json.loads(path.read_text("utf-8"))
+            document = json.loads(path.read_text("utf-8"), parse_constant=_refuse)
         except OSError as error:
             raise GenmnistError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
         except (ValueError, RecursionError) as error:
@@ -149,6 +155,27 @@ class Run:
         if not isinstance(document, dict):
             raise GenmnistError(f"{path} is damaged: it does not hold a JSON object")
         return document
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the metrics of every epoch in a file, none if it is not there.
+
+    Raises:
+        GenmnistError: it is damaged.
+    """
+    if not path.exists():
+        return []
+    try:
+        lines = [json.loads(line, parse_constant=_refuse) for line in path.read_text("utf-8").splitlines()]
+        if not all(isinstance(line[name], (int, float)) for line in lines for name in _SHOWN):
+            raise ValueError("a number is missing")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise GenmnistError(f"{path} is damaged: resume the run to have it written again") from error
+    return lines
 
 
 def check_vacant(folder: Path) -> None:
@@ -161,9 +188,9 @@ def check_vacant(folder: Path) -> None:
         raise UsageError(f"{folder} is not an empty folder: name another --out")
 
 
-def latest(family: str, root: Path | None = None) -> Run | None:
-    """Return the latest finished run of a family under `runs/`, if there is one."""
-    folder = (root or ROOT) / family
+def latest(kind: str, root: Path | None = None) -> Run | None:
+    """Return the latest finished run of a kind of model under `runs/`, if there is one."""
+    folder = (root or ROOT) / kind
     finished = [path.parent for path in folder.glob("*/summary.json")] if folder.is_dir() else []
     return (
         Run(max(finished, key=lambda path: (path / "summary.json").stat().st_mtime_ns)) if finished else None
@@ -182,7 +209,7 @@ def find(family: str | None = None, model: str | Path | None = None) -> Found:
     """Say which file a request for a model means.
 
     Args:
-        family: the family asked for; needed unless `model` is a path.
+        family: the family asked for, or `classifier-noisy`; needed unless `model` is a path.
         model: a `.safetensors` file, a run folder, `latest` or `bundled`; None is the latest finished run
             of the family under `runs/`, else the bundled weights.
 
@@ -191,17 +218,18 @@ def find(family: str | None = None, model: str | Path | None = None) -> Found:
         GenmnistError: there is no such run, or it has saved no model yet.
     """
     if model in (None, "latest", "bundled"):
-        if family not in FAMILIES:
+        if family not in KINDS:
             unknown = f"there is no family {family!r}: " if family else ""
             raise UsageError(
-                f"{unknown}name a family ({', '.join(FAMILIES)}), a .safetensors file or a run folder"
+                f"{unknown}name a family ({', '.join(KINDS)}), a .safetensors file or a run folder"
             )
         run = latest(family) if model != "bundled" else None
         if run:
             return Found(run.model_file, f"run {run.folder}")
         if model == "latest":
             raise GenmnistError(
-                f"there is no finished run under {ROOT / family}: `genmnist train {family}` makes one"
+                f"there is no finished run under {ROOT / family}: "
+                f"`genmnist train {family.replace('-', ' --')}` makes one"
             )
         return Found(WEIGHTS / f"{family}.safetensors", f"the bundled {family}")
     path = Path(str(model))
@@ -219,4 +247,4 @@ def find(family: str | None = None, model: str | Path | None = None) -> Found:
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a JSON document, whole or not at all. Raises GenmnistError if it cannot be written."""
-    write_text(path, json.dumps(document, indent=2) + "\n")
+    write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")

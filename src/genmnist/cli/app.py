@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from genmnist.cli import data, doctor, info, interpolate, reverse_trace, sample, train, traverse
+from genmnist.cli import (
+    compare,
+    data,
+    doctor,
+    evaluate,
+    info,
+    interpolate,
+    report,
+    reverse_trace,
+    sample,
+    train,
+    traverse,
+)
 from genmnist.version import __version__
 
 app = typer.Typer(
@@ -20,6 +32,9 @@ app.add_typer(sample.app, name="sample")
 app.add_typer(traverse.app, name="traverse")
 app.add_typer(interpolate.app, name="interpolate")
 app.add_typer(reverse_trace.app, name="reverse-trace")
+app.add_typer(evaluate.app, name="evaluate")
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("info")(info.info)
 app.command("data")(data.data)
 app.command("doctor")(doctor.doctor)

@@ -19,8 +19,7 @@ def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.J
     from genmnist import api
     from genmnist.data import load
     from genmnist.device import Precision, choose_device, describe_machine, gigaflops
-    from genmnist.presets import FAMILIES
-    from genmnist.runs import find
+    from genmnist.runs import KINDS, find
 
     place = choose_device(device)
     facts: dict[str, object] = {
@@ -33,10 +32,8 @@ def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.J
         facts[f"{str(dtype).removeprefix('torch.')}_gflops"] = round(gigaflops(place, dtype))
     problems = 0
     shipped: dict[str, Callable[[], object]] = {"mnist": load}
-    for family in FAMILIES:
-        shipped[f"bundled {family}"] = functools.partial(
-            api.load_found, find(family, "bundled"), family, device
-        )
+    for kind in KINDS:
+        shipped[f"bundled {kind}"] = functools.partial(api.load_found, find(kind, "bundled"), device=device)
     for name, check in shipped.items():
         try:
             check()

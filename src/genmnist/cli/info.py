@@ -10,8 +10,7 @@ import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
-from genmnist.presets import FAMILIES
-from genmnist.runs import Run, find
+from genmnist.runs import KINDS, Run, find
 
 
 def info(
@@ -24,7 +23,7 @@ def info(
 ) -> None:
     """Show what a checkpoint or a run folder holds."""
     output = Output("info", as_json, quiet)
-    found = find(what, "bundled") if what in FAMILIES and not Path(what).exists() else find(None, what)
+    found = find(what, "bundled") if what in KINDS and not Path(what).exists() else find(None, what)
 
     from genmnist import api
 

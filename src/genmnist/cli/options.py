@@ -9,14 +9,21 @@ import math
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from genmnist.cli.console import Output
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
-from genmnist.presets import DATASETS, Knobs
+from genmnist.knobs import Knobs
+from genmnist.presets import DATASETS
+from genmnist.runs import Found
+
+if TYPE_CHECKING:
+    from genmnist.models import Model as AnyModel
 
 _MODEL, _WHERE, _TALK = "Model and data", "Device", "Output"
 
@@ -52,12 +59,26 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
-    """Return the numbers in `999,899,0`. Raises UsageError."""
-    if not re.fullmatch(r" *\d{1,9} *(, *\d{1,9} *)*", text):
-        raise UsageError(
-            f"{option} takes whole numbers with commas between them, such as 999,499,0, not {text!r}"
-        )
-    return [int(number) for number in text.split(",")]
+    """Return the numbers in `7`, `3,1,4`, `0-9` or any mixture. Raises UsageError."""
+    part = r" *\d{1,9}( *- *\d{1,9})? *"
+    if not re.fullmatch(f"{part}(,{part})*", text):
+        raise UsageError(f"{option} takes whole numbers, such as 7 or 0,5,9 or 0-9, not {text!r}")
+    numbers: list[int] = []
+    for piece in text.split(","):
+        first, _, last = piece.partition("-")
+        low, high = int(first), int(last or first)
+        if not low <= high < low + 10_000:
+            raise UsageError(f"{option} counts upwards, and not too far: {piece.strip()!r} does not")
+        numbers += range(low, high + 1)
+    return numbers
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """Return the numbers in `0,0.5,1`. Raises UsageError."""
+    try:
+        return [float(piece) for piece in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} takes numbers with commas between them, not {text!r}") from None
 
 
 def duration(text: str | None) -> float | None:
@@ -98,6 +119,14 @@ def check_writable(path: Path) -> None:
     parent = next((p for p in [*here, *path.absolute().parents] if p.exists()), Path("/"))
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UsageError(f"--out {path} cannot be written: {parent} is not a folder that you may write to")
+
+
+def check_folder(path: Path) -> Path:
+    """Return where a folder of results is to go. Raises UsageError unless it is one, or can be made."""
+    if path.suffix or (path.exists() and not path.is_dir()):
+        raise UsageError(f"--out {path} is to be a folder: name one without an ending")
+    check_writable(path)
+    return path
 
 
 def check_label(value: int, named: bool = True) -> int:
@@ -152,33 +181,71 @@ Json = Annotated[
 ]
 
 
-def with_knobs(
-    command: Callable[..., None], kinds: dict[str, type[Knobs]], default: str = "the preset's"
-) -> Callable[..., None]:
-    """Give a command an option for every field of some `Knobs`, in a help panel of their own each.
+@dataclass(frozen=True)
+class Common:
+    """What every command asks for that takes a model and makes pictures."""
 
-    The command takes them as keyword arguments, each a dict by field name; what was not given is None, for
-    which `--help` shows `default`.
+    model: Model = None
+    seed: Seed = 0
+    device: Device = "auto"
+    precision: Precision = "auto"
+    quiet: Quiet = False
+    as_json: Json = False
+
+    def load(self, found: Found, family: str, output: Output) -> AnyModel:
+        """Load the model that was found, and say which it is. Raises GenmnistError if it cannot be."""
+        from genmnist import api
+
+        model = api.load_found(found, family, self.device, self.precision)
+        output.say(f"model: {found.origin}")
+        output.note(model=found.origin, seed=self.seed)
+        return model
+
+
+@dataclass(frozen=True)
+class RealDigits:
+    """Where real digits come from."""
+
+    dataset: Dataset = None
+    data_dir: DataDir = None
+
+
+def with_options(
+    command: Callable[..., None], kinds: dict[str, type], default: str = "the preset's"
+) -> Callable[..., None]:
+    """Give a command an option for every field of some classes, in place of the parameters named.
+
+    A class is a dataclass of options, such as `Common`, of which the command gets an instance; or it is some
+    `Knobs`, in a help panel of their own, of which the command gets a dict by field name; what was not given
+    is None there, for which `--help` shows `default`.
     """
-    parameters = [
-        p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in kinds
-    ]
-    for name, kind in kinds.items():
-        for knob in dataclasses.fields(kind):  # type: ignore[arg-type]
-            option = typer.Option(
-                help=knob.metadata["about"], show_default=default, rich_help_panel=name.capitalize()
-            )
-            annotation: Any = Annotated[type(knob.default) | None, option]
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if parameter.name not in kinds:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+            continue
+        kind = kinds[parameter.name]
+        hints = get_type_hints(kind, include_extras=True)
+        for entry in dataclasses.fields(kind):
+            annotation, preset = hints[entry.name], entry.default
+            if issubclass(kind, Knobs):
+                option = typer.Option(
+                    help=entry.metadata["about"],
+                    show_default=default,
+                    rich_help_panel=parameter.name.capitalize(),
+                )
+                annotation, preset = Annotated[type(entry.default) | None, option], None
             parameters.append(
                 inspect.Parameter(
-                    knob.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+                    entry.name, inspect.Parameter.KEYWORD_ONLY, default=preset, annotation=annotation
                 )
             )
 
     @functools.wraps(command)
     def expanded(**given: Any) -> None:
         for name, kind in kinds.items():
-            given[name] = {knob.name: given.pop(knob.name) for knob in dataclasses.fields(kind)}  # type: ignore[arg-type]
+            fields = {entry.name: given.pop(entry.name) for entry in dataclasses.fields(kind)}
+            given[name] = fields if issubclass(kind, Knobs) else kind(**fields)
         command(**given)
 
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ _BESIDE_RESUME = {"resume", "device", "quiet", "as_json"}
 _ABOUT = {
     "vae": "Train a variational autoencoder.",
     "ddpm": "Train a denoising diffusion model.",
+    "cfg": "Train a diffusion model with labels, for classifier-free guidance.",
     "classifier": "Train a classifier of digits.",
 }
 
@@ -123,7 +124,7 @@ def _command(family: str) -> Callable[..., None]:
         _show(run, output)
 
     train.__doc__ = _ABOUT[family]
-    return opt.with_knobs(train, {"model": type(entries[first].options), "recipe": Recipe})
+    return opt.with_options(train, {"model": type(entries[first].options), "recipe": Recipe})
 
 
 for _family in PRESETS:

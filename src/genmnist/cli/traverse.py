@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Move one latent factor at a time.", no_args_is_help=True)
 
 
-@app.command()
-def vae(
-    model: opt.Model = None,
+def _vae(
+    common: opt.Common,
+    digits: opt.RealDigits,
     steps: Annotated[int, typer.Option(help="Values of each factor.", min=2, max=64)] = 5,
     span: Annotated[
         float,
@@ -30,35 +30,28 @@ def vae(
     from_digit: Annotated[
         int | None, typer.Option(help="Start from a real test digit instead of a point of the prior.")
     ] = None,
-    seed: opt.Seed = 0,
     out: Annotated[Path, typer.Option(help=".png: a row a factor; .gif: all factors in motion.")] = Path(
         "vae-traversal.png"
     ),
-    dataset: opt.Dataset = None,
-    data_dir: opt.DataDir = None,
-    device: opt.Device = "auto",
-    precision: opt.Precision = "auto",
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
 ) -> None:
     """Set one factor of a latent point at a time; the factors most used over the test set come first."""
-    output = Output("traverse vae", as_json, quiet)
+    output = Output("traverse vae", common.as_json, common.quiet)
     opt.check_out(out, (".png", ".gif"))
     if from_digit is not None:
-        opt.check_label(from_digit, named=data_dir is None)
-    found = find("vae", model)
+        opt.check_label(from_digit, named=digits.data_dir is None)
+    found = find("vae", common.model)
 
     import torch
 
     from genmnist import api
     from genmnist.figures import animation, grid, latent
 
-    vae = cast("VAE", api.load_found(found, "vae", device, precision))
-    test = api.held_out(vae, dataset, data_dir)
-    output.say(f"model: {found.origin}")
+    vae = cast("VAE", common.load(found, "vae", output))
+    test = api.trained_on(vae, digits.dataset, digits.data_dir).test
     with output.progress("measuring factors", len(test)) as advance:
         for usage in vae.usage(test):
             advance(usage.images)
+    seed = common.seed
     base = vae.prior(seed)[0] if from_digit is None else vae.embed(test.first(from_digit, skip=seed)[None])[0]
     values = torch.linspace(-span, span, steps)
     picture, frames = latent.traversal(vae.traverse(base, values), values, usage)
@@ -75,6 +68,9 @@ def vae(
         {"factor": factor, "kl": round(usage.kl[factor].item(), 4), "active": bool(usage.active[factor])}
         for factor in usage.order()
     ]
-    output.note(model=found.origin, seed=seed, from_digit=from_digit, active_units=active, factors=factors)
+    output.note(from_digit=from_digit, active_units=active, factors=factors)
     output.wrote(out, picture)
     output.finish()
+
+
+app.command("vae")(opt.with_options(_vae, {"common": opt.Common, "digits": opt.RealDigits}))

@@ -21,6 +21,7 @@ from genmnist.diffusion.targets import Denoised
 
 Denoise = Callable[[Tensor, float], Denoised]
 Noise = Callable[[], Tensor]
+Gradient = Callable[[Tensor, float], Tensor]
 
 
 class Step(NamedTuple):
@@ -38,11 +39,13 @@ def ancestral(
     timesteps: Sequence[float],
     noise: Noise,
     variance: str = "beta",
+    gradient: Gradient | None = None,
 ) -> Iterator[Step]:
     """Draw each x_s from its posterior given x_t and the predicted x_0 (Ho, Jain & Abbeel 2020, algorithm 2).
 
     `variance` is that of the forward step, `beta`, or of the exact posterior, `beta-tilde` (eq. 7), which the
-    last step takes in either case, where it is 0.
+    last step takes in either case, where it is 0. A `gradient`, that of s log p(label | x) at a timestep,
+    moves the mean by the variance times it (Dhariwal & Nichol 2021, algorithm 1).
     """
     for t, s in pairwise(timesteps):
         clean, _ = denoise(x, t)
@@ -52,6 +55,8 @@ def ancestral(
         mean = ratio * sigma_s**2 / sigma**2 * x + alpha_s * beta / sigma**2 * clean
         if sigma_s > 0:
             spread = beta if variance == "beta" else beta * sigma_s**2 / sigma**2
+            if gradient is not None:
+                mean = mean + spread * gradient(x, t)
             mean = mean + spread**0.5 * noise()
         x = mean
         yield Step(s, x, clean)

@@ -51,13 +51,13 @@ def folder(batches: Iterable[UInt8[Tensor, "b 28 28"]], num: int, path: Path) ->
             Image.fromarray(pixels).save(temporary / f"{number:0{digits}d}.png")
 
 
-def png(batches: Iterable[UInt8[Tensor, "b 28 28"]], path: Path) -> Image.Image:
-    """Write a grid of all the images and return it.
+def png(batches: Iterable[UInt8[Tensor, "b 28 28"]], path: Path, columns: int | None = None) -> Image.Image:
+    """Write a grid of all the images, a square unless `columns` says otherwise, and return it.
 
     Raises:
         UsageError: there are more than a picture can show.
         GenmnistError: the file cannot be written.
     """
-    picture = grid.grid(torch.cat(list(batches)))
+    picture = grid.grid(torch.cat(list(batches)), columns)
     grid.save(picture, path)
     return picture

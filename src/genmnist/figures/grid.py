@@ -70,11 +70,12 @@ def tiles(
     return _annotated(body, pitch * scale, GAP * scale, rows, columns, title, set(faint))
 
 
-def corner(picture: Image.Image, columns: int, side: int) -> Image.Image:
-    """Return the top left `side` x `side` digits of a grid without texts that is `columns` digits wide."""
+def corner(picture: Image.Image, columns: int, shape: tuple[int, int]) -> Image.Image:
+    """Return the first rows and columns of a grid without texts that is `columns` digits wide."""
     pitch = 28 + GAP
-    length = (side * pitch + GAP) * (picture.width // (columns * pitch + GAP))
-    return picture.crop((0, 0, length, length))
+    scale = picture.width // (columns * pitch + GAP)
+    rows, across = shape
+    return picture.crop((0, 0, (across * pitch + GAP) * scale, (rows * pitch + GAP) * scale))
 
 
 def save(image: Image.Image, path: str | Path) -> Path:

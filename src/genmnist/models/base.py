@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genmnist.device import Precision
 from genmnist.errors import UsageError
-from genmnist.presets import Knobs
+from genmnist.knobs import Knobs
 
 Losses = dict[str, Float[Tensor, ""]]
 
@@ -74,6 +74,29 @@ class Model(nn.Module, ABC):
 class Generator(Model):
     """A model that draws images."""
 
+    @property
+    def classes(self) -> int:
+        """Return how many labels can be asked for, 0 … classes - 1; none, in most families."""
+        return 0
+
+    def told(self, labels: Sequence[int], first: int, count: int) -> Int64[Tensor, " count"] | None:
+        """Return the labels of samples `first` … `first + count - 1`: those given, in turn; else all in turn.
+
+        Raises:
+            UsageError: the model has no such label.
+        """
+        if labels and not self.classes:
+            raise UsageError("this model takes no label: a cfg does, or a ddpm that a classifier guides")
+        for label in labels:
+            if not 0 <= label < self.classes:
+                raise UsageError(
+                    f"there is no label {label}: those of this model are 0 to {self.classes - 1}"
+                )
+        turns = labels or range(self.classes)
+        if not turns:
+            return None
+        return torch.tensor([turns[k % len(turns)] for k in range(first, first + count)], device=self.device)
+
     @abstractmethod
     def emerge(self, num: int, seed: int = 0, **options: Any) -> Iterator[UInt8[Tensor, "num 28 28"]]:
         """Yield the frames in which the samples of `sample` come about; the last are the samples."""
@@ -115,8 +138,10 @@ class Latent(Generator):
         """Draw points `first` … `first + count - 1` under `seed`: those that samples come from."""
 
     @abstractmethod
-    def embed(self, images: UInt8[Tensor, "b 28 28"]) -> Float[Tensor, "b ..."]:
-        """Return the points that stand for images."""
+    def embed(
+        self, images: UInt8[Tensor, "b 28 28"], labels: Int64[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b ..."]:
+        """Return the points that stand for images, whose labels a model with labels may be told."""
 
     @abstractmethod
     def interpolate(
@@ -134,7 +159,8 @@ class Latent(Generator):
             start: the points z0 at alpha = 1.
             end: the points z1 at alpha = 0.
             alphas: where on the way to look.
-            space: `latent` goes through the latent space; `pixel` fades between the two images.
+            space: `latent` goes through the latent space; `pixel` fades between the two images; models with
+                labels know `label` too.
             path: `lerp`, the straight line, or `slerp`, the great circle (Shoemake 1985).
             options: how to sample.
         """

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from genmnist.data import scale
+from genmnist.diffusion.times import stratified
 from genmnist.models.base import Losses, Model
 from genmnist.nn.classifier import ClassifierNet
 from genmnist.presets import ClassifierOptions
@@ -19,7 +20,11 @@ Images = Float[Tensor, "b 1 28 28"]
 
 
 class Classifier(Model):
-    """A small residual network, trained on digits a little turned, shifted and stretched."""
+    """A small residual network, trained on digits a little turned, shifted and stretched.
+
+    Its noisy kind learns from digits under every level of noise as well, and can say which way they would
+    have to change to look more like a class.
+    """
 
     family: ClassVar[str] = "classifier"
     unit: ClassVar[str] = "nats an image"
@@ -35,10 +40,18 @@ class Classifier(Model):
         """Build an untrained classifier. Raises UsageError for options that do not fit."""
         return cls(ClassifierOptions.of(options))
 
-    def logits(self, images: Images) -> Float[Tensor, "b classes"]:
-        """Return the logits of each class, for pixels in [0, 1]."""
+    def logits(
+        self, images: Images, log_snr: Float[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b classes"]:
+        """Return the logits of each class.
+
+        Args:
+            images: pixels in [0, 1]; with a `log_snr`, noisy images of variance 1.
+            log_snr: of those, in a classifier that is `noisy`.
+        """
+        x = 2 * images - 1 if log_snr is None else images
         with self.computing():
-            logits: Tensor = self.network(2 * images - 1, _clean(images))
+            logits: Tensor = self.network(x, _clean(images) if log_snr is None else log_snr)
         return logits.float()
 
     @torch.inference_mode()
@@ -48,11 +61,47 @@ class Classifier(Model):
         features: Tensor = self.network.features(2 * pixels - 1, _clean(pixels))
         return features
 
+    @torch.inference_mode()
+    def decide(self, features: Float[Tensor, "b features"]) -> Int64[Tensor, " b"]:
+        """Return the likeliest class by `features`."""
+        logits: Tensor = self.network.head(features.to(self.device))
+        return logits.argmax(-1).cpu()
+
+    def gradient(
+        self, x: Images, alpha: float, sigma: float, labels: Int64[Tensor, " b"] | Float[Tensor, "b shares"]
+    ) -> Images:
+        """Return the gradient by x of log p(label | x), for x = alpha image + sigma noise.
+
+        Labels may be mixtures, a share of each class, whose logarithms are mixed; further shares count for
+        nothing.
+        """
+        classes = self.options.classes
+        shares = labels[:, :classes] if labels.is_floating_point() else F.one_hot(labels, classes)
+        log_snr = x.new_full((len(x),), 2 * math.log(alpha / sigma))
+        # Samplers run without gradients, and in inference mode, whose tensors know none: hence the copy.
+        with torch.inference_mode(False), torch.enable_grad():
+            x, shares = x.clone().requires_grad_(), shares.clone()
+            log_probability = self.logits(x / math.hypot(alpha, sigma), log_snr.clone()).log_softmax(-1)
+            return torch.autograd.grad((shares * log_probability).sum(), x)[0]
+
     def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
-        """Return the cross-entropy in nats, and the share of the labels that are not the likeliest."""
+        """Return the cross-entropy in nats, and the share of the labels that are not the likeliest.
+
+        The noisy kind takes each image at a noise level of its own: the angle of (alpha, sigma) is spread
+        evenly, from a clean image to nothing but noise.
+        """
         if self.training:
             images = self.disturbed(images)
-        logits = self.logits(images)
+        if self.options.noisy:
+            # In float64 on the CPU up to here: in float32 the last angle may round to more than a right one.
+            angle = stratified(len(images)) * math.pi / 2
+            levels = torch.stack((angle.cos(), angle.sin(), -2 * angle.tan().log())).float()
+            alpha, sigma, log_snr = levels.to(images.device, non_blocking=True)
+            alpha, sigma = (part[:, None, None, None] for part in (alpha, sigma))
+            x = alpha * (2 * images - 1) + sigma * torch.randn_like(images)
+            logits = self.logits(x, log_snr)
+        else:
+            logits = self.logits(images)
         error = (logits.argmax(-1) != labels).float().mean()
         return {"loss": F.cross_entropy(logits, labels), "error": error}
 

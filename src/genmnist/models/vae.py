@@ -120,7 +120,7 @@ class VAE(Latent):
         return SampleNoise(seed, first, count, self.device).normal(self.options.latent)
 
     @torch.inference_mode()
-    def embed(self, images: UInt8[Tensor, "b 28 28"]) -> Latents:
+    def embed(self, images: UInt8[Tensor, "b 28 28"], labels: Int64[Tensor, " b"] | None = None) -> Latents:
         """Return the posterior means of images."""
         return self.encode(scale(images.to(self.device)))[0]
 

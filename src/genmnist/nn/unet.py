@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from genmnist.nn.blocks import Attention, NoiseLevel, ResBlock, normalised, silence
 
+Labels = Int64[Tensor, " b"] | Float[Tensor, "b classes+1"]
+
 
 @dataclass(frozen=True)
 class Size:
@@ -44,8 +46,7 @@ class UNet(nn.Module):
         self.patch, self.blocks = size.patch, size.blocks
         first, last, condition = size.channels[0], size.channels[-1], size.condition
         self.noise_level = NoiseLevel(condition)
-        # The last row is the null label, which stands for any.
-        self.label = nn.Embedding(classes + 1, condition) if classes else None
+        self.label = _embedding(classes + 1, condition) if classes else None
         self.stem = nn.Conv2d(size.patch**2, first, 3, padding=1)
         self.shrink = nn.ModuleList(
             nn.Conv2d(above, below, 3, stride=2, padding=1) for above, below in pairwise(size.channels)
@@ -66,17 +67,19 @@ class UNet(nn.Module):
         self,
         x: Float[Tensor, "b 1 h w"],
         log_snr: Float[Tensor, " b"],
-        labels: Int64[Tensor, " b"] | None = None,
+        labels: Labels | None = None,
     ) -> Float[Tensor, "b 1 h w"]:
         """Return the prediction for images of these noise levels and, in a conditional network, labels.
 
-        Without labels a conditional network takes the null label.
+        A label may be a mixture, a share of each class and of the null label, which comes last. Without
+        labels a conditional network takes the null label.
         """
         condition = self.noise_level(log_snr)
         if self.label is not None:
             if labels is None:
                 labels = torch.full((1,), self.label.num_embeddings - 1, device=x.device)
-            condition = condition + self.label(labels)
+            mixed = labels.is_floating_point()
+            condition = condition + (labels @ self.label.weight if mixed else self.label(labels))
         condition = F.silu(condition)
         h: Tensor = self.stem(F.pixel_unshuffle(x, self.patch))
         h = h.contiguous(memory_format=torch.channels_last)
@@ -95,3 +98,12 @@ class UNet(nn.Module):
                 h = F.interpolate(self.grow[level - 1](h), size=kept[-1].shape[-2:])
         h = self.head(F.silu(normalised(h)))
         return F.pixel_shuffle(h, self.patch)
+
+
+def _embedding(labels: int, width: int) -> nn.Embedding:
+    """Return what `nn.Embedding` is, one row a label; the last is the null label, which stands for any."""
+    table = torch.empty(labels, width)
+    if not table.is_meta:  # where a checkpoint fills it, and where torch would import a compiler for 3 s
+        nn.init.normal_(table)
+    embedding: nn.Embedding = nn.Embedding.from_pretrained(table, freeze=False)
+    return embedding

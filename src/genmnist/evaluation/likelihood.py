@@ -1,0 +1,211 @@
+"""How likely a diffusion model holds images to be, in bits per dimension; fewer are better.
+
+Image k is measured by noise that depends on the seed and on k alone, whatever the batch. The network runs in
+the precision that the model was placed in, everything else in float32, and the averages in float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float64, Int64, UInt8
+from torch import Tensor
+
+from genmnist.data import scale
+from genmnist.diffusion import likelihood, samplers
+from genmnist.diffusion.samplers import Denoise
+from genmnist.diffusion.schedules import spaced
+from genmnist.errors import UsageError
+from genmnist.models import Diffusion
+from genmnist.randomness import SampleNoise, derive, generator
+
+Images = UInt8[Tensor, "n 28 28"]
+Labels = Int64[Tensor, " n"]
+PerImage = Float64[Tensor, " n"]
+
+_BITS = 1 / (28 * 28 * math.log(2))  # per dimension, in a nat per image
+
+
+class Level(NamedTuple):
+    """What the bound charges at one noise level; bits / width is the height of a curve over the log-SNR."""
+
+    timestep: int
+    log_snr: float
+    width: float  # of the log-SNR that it stands for
+    bits: float  # per dimension
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The variational bound of `images` images in bits per dimension, as far as `levels` go."""
+
+    images: int
+    prior: float
+    reconstruction: float
+    levels: tuple[Level, ...]
+    error: float  # the standard error of the total over images; nan for one image
+
+    @property
+    def diffusion(self) -> float:
+        """Return what all noise levels come to."""
+        return math.fsum(level.bits for level in self.levels)
+
+    @property
+    def total(self) -> float:
+        """Return the sum of the three parts."""
+        return self.prior + self.diffusion + self.reconstruction
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The exact likelihood of the first `images` images in bits per dimension, by the ODE."""
+
+    images: int
+    bits: float
+    error: float  # the standard error over images; nan for one image
+
+
+@torch.inference_mode()
+def bound(
+    model: Diffusion,
+    images: Images,
+    labels: Labels | None = None,
+    steps: int | None = 100,
+    seed: int = 0,
+    batch_size: int = 250,
+) -> Iterator[Bound]:
+    """Measure the variational bound; yields 1 + `steps` times, after each noise level, last the whole.
+
+    It is the bound of ancestral sampling with the variance beta-tilde and with predictions kept in [-1, 1],
+    as sampling keeps them by default: where pixels lie in that range, this brings no prediction further from
+    them (Ho, Jain & Abbeel 2020, section 3; see `genmnist.diffusion.likelihood`).
+
+    Args:
+        model: whose bound it is.
+        images: 8-bit images; there must be one at least.
+        labels: what a model with labels is told; None: that they may be any.
+        steps: how many noise levels stand for all of them, without bias; None takes all T - 1.
+        seed: fixes the noise, and which noise levels.
+        batch_size: images at a time.
+
+    Raises:
+        UsageError: there are no images or no steps, an empty batch, or labels that do not fit.
+    """
+    _check(model, images, labels, batch_size)
+    schedule, u = model.schedule, None
+    if steps is not None:
+        if steps < 1:
+            raise UsageError(f"--steps must be 1 or more, not {steps}")
+        draws = torch.rand(steps, generator=generator(seed, "levels"), dtype=torch.float64)
+        u = (torch.arange(steps) + draws) / steps
+
+    def bits(number: int, term: Callable[..., Tensor]) -> PerImage:
+        """Return a term of the bound for every image, by noise of its own."""
+        found = []
+        for first, x0, denoise in _batches(model, images, labels, batch_size):
+            noise = SampleNoise(derive(seed, "bound", number), first, len(x0), x0.device).normal(1, 28, 28)
+            kept = samplers.thresholded(denoise, schedule)
+            found.append(term(kept, x0=x0, schedule=schedule, noise=noise).cpu())
+        return torch.cat(found).double() * _BITS
+
+    prior = bits(0, lambda _, x0, schedule, noise: likelihood.prior(x0, schedule))
+    reconstruction = bits(0, likelihood.reconstruction)
+    total, levels = prior + reconstruction, list[Level]()
+    parts = prior.mean().item(), reconstruction.mean().item()
+    yield Bound(len(images), *parts, (), _error(total))
+    for number, step in enumerate(likelihood.transitions(schedule, u), 1):
+        term = bits(number, functools.partial(likelihood.transition, step=step))
+        total += term
+        log_snr, log_snr_s = schedule.log_snr(step.t).item(), schedule.log_snr(step.s).item()
+        width = step.weight * (log_snr_s - log_snr)
+        levels.append(Level(step.t, log_snr, width, term.mean().item()))
+        yield Bound(len(images), *parts, tuple(levels), _error(total))
+
+
+@torch.inference_mode(mode=False)
+def exact(
+    model: Diffusion,
+    images: Images,
+    labels: Labels | None = None,
+    steps: int = 48,
+    seed: int = 0,
+    batch_size: int = 50,
+) -> Iterator[Exact]:
+    """Measure the likelihood under the probability-flow ODE; yields after each batch, last the whole.
+
+    A byte v becomes (v + u) / 128 - 1 with u uniform in (0, 1); then -log2 p(x) / dim + 7 is no less, on
+    average over u, than the bits of the byte (Theis, van den Oord & Bethge 2016, "A note on the evaluation of
+    generative models", section 3.1). Timestep 0 passes for the clean image: p(x_0) is the density there at
+    alpha x_0, times alpha^dim, without the little noise that belongs to it (as Song et al. 2021, appendix
+    D.2). A model that learnt bytes as points, not as intervals, is charged for it: a density narrower than
+    1 / 128 falls short at the interval's ends, a wider one everywhere. Predictions are not kept in range.
+
+    Args:
+        model: whose likelihood it is.
+        images: 8-bit images; there must be one at least.
+        labels: what a model with labels is told; None: that they may be any.
+        steps: at how many timesteps, evenly spaced in log-SNR, to look.
+        seed: fixes u, and the probes of the trace estimate.
+        batch_size: images at a time; each takes as much memory as in training.
+
+    Raises:
+        UsageError: there are no images, fewer steps than two or more than timesteps, an empty batch, or
+            labels that do not fit.
+    """
+    _check(model, images, labels, batch_size)
+    if steps < 2:
+        raise UsageError(f"--steps must be 2 or more, not {steps}")
+    timesteps = spaced(model.schedule, steps, "log-snr")[-2::-1]  # from clean to noisy, without CLEAN
+    alpha = model.schedule.alpha(timesteps[0]).item()
+    found: list[PerImage] = []
+    for first, x0, denoise in _batches(model, images, labels, batch_size):
+        noise = SampleNoise(derive(seed, "exact"), first, len(x0), x0.device)
+        u = torch.special.ndtr(noise.normal(1, 28, 28))
+        x = ((x0 + 1) * 127.5 + u) / 128 - 1
+        signs = functools.partial(_signs, noise)
+        log_p = likelihood.log_density(denoise, alpha * x, model.schedule, timesteps, signs)
+        found.append(7 - math.log2(alpha) - log_p.cpu().double() * _BITS)
+        bits = torch.cat(found)
+        yield Exact(len(bits), bits.mean().item(), _error(bits))
+
+
+def _signs(noise: SampleNoise) -> Tensor:
+    """Draw random signs for every image."""
+    return noise.normal(1, 28, 28).sign()
+
+
+def _batches(
+    model: Diffusion, images: Images, labels: Labels | None, batch_size: int
+) -> Iterator[tuple[int, Tensor, Denoise]]:
+    """Yield the number of each batch's first image, its pixels in [-1, 1], and what denoises it."""
+    for first in range(0, len(images), batch_size):
+        batch = slice(first, first + batch_size)
+        told = None if labels is None else labels[batch].to(model.device)
+        x0 = 2 * scale(images[batch].to(model.device)) - 1
+        yield first, x0, functools.partial(model.denoise, labels=told)
+
+
+def _error(bits: PerImage) -> float:
+    """Return the standard error of a mean over images."""
+    return bits.std().item() / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
+
+
+def _check(model: Diffusion, images: Images, labels: Labels | None, batch_size: int) -> None:
+    if not len(images):
+        raise UsageError("the likelihood of no images is not a number")
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be 1 or more, not {batch_size}")
+    if labels is not None:
+        if not model.classes:
+            raise UsageError("this model takes no label: a cfg does")
+        if len(labels) != len(images):
+            raise UsageError(f"there are {len(images)} images but {len(labels)} labels")
+        if not 0 <= int(labels.min()) <= int(labels.max()) <= model.classes:
+            raise UsageError(
+                f"the labels of this model are 0 to {model.classes - 1}, and {model.classes} for any"
+            )

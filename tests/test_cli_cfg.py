@@ -1,0 +1,151 @@
+"""The commands that draw what they are asked for, as a user runs them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import Command, one_sentence, picture
+
+TINY = ("--size", "tiny", "--batch-size", 64, "--device", "cpu")
+CELL = 90  # a digit in a picture, with the gap beside it
+
+
+@pytest.fixture
+def run(genmnist: Command, idx_folder: Path) -> str:
+    """Train a tiny model for two epochs on a thousand images."""
+    done = genmnist("train", "cfg", "--data-dir", idx_folder, "--epochs", 2, "--out", "run", *TINY)
+    assert done.status == 0, done.err
+    return "run"
+
+
+def test_train_draws_a_column_a_digit_by_epoch(run: str, tmp_path: Path) -> None:
+    """Figure 8: under one another, by epoch, the same ten digits."""
+    width, height = picture(tmp_path / run / "samples" / "epoch_002.png").size
+    assert (width, height) == (10 * CELL + 6, 8 * CELL + 6)
+    width, height = picture(tmp_path / run / "samples-by-epoch.png").size
+    assert 10 * CELL + 6 < width < 11.5 * CELL
+    assert height == 3 * (CELL + 6)
+
+
+def test_labels_beyond_those_of_the_model_are_named(genmnist: Command, run: str, idx_folder: Path) -> None:
+    for words in (("sample", "cfg", "--label", "12"), ("sample", "cfg", "--label", "7,10")):
+        assert "those of this model are 0 to 9" in one_sentence(genmnist(*words, "--model", run), 2)
+    done = genmnist("train", "cfg", "--data-dir", idx_folder, "--classes", 4, "--steps", 1, *TINY)
+    assert "labels up to 9: name --classes 10" in one_sentence(done, 2)
+    done = genmnist("sample", "cfg", "--model", "run", "--label", "7", "--steps", 4000)
+    assert "--steps must lie between 1 and 1000" in one_sentence(done, 2)
+
+
+def test_a_file_of_another_family_is_named(genmnist: Command, run: str) -> None:
+    from genmnist.runs import WEIGHTS
+
+    done = genmnist("sample", "cfg", "--model", WEIGHTS / "ddpm.safetensors")
+    assert "holds a ddpm, not a cfg" in one_sentence(done, 1)
+    assert "holds a cfg, not a ddpm" in one_sentence(genmnist("sample", "ddpm", "--model", run), 1)
+    words = ("sample", "ddpm", "--label", 7, "--classifier-guidance", 2, "--num", 1)
+    done = genmnist(*words, "--classifier", run)
+    assert "holds a cfg, not a classifier" in done.err.splitlines()[-1]
+    done = genmnist(*words, "--classifier", WEIGHTS / "classifier.safetensors")
+    assert done.status == 2
+    assert "take one trained with --noisy" in done.err
+
+
+def test_sample_draws_what_is_asked_for(genmnist: Command, tmp_path: Path) -> None:
+    """The bundled model, judged by the bundled classifier."""
+    import torch
+
+    import genmnist as library
+
+    done = genmnist("sample", "cfg", "--label", "3,1,4", "--guidance", 3, "--num", 32, "--out", "s.npz")
+    assert done.status == 0, done.err
+    with np.load(tmp_path / "s.npz", allow_pickle=False) as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    assert labels.dtype == np.int64
+    assert labels.tolist() == ([3, 1, 4] * 11)[:32]
+    classifier = library.load("classifier", "bundled", device="cpu")
+    with torch.no_grad():
+        read = classifier.logits(torch.from_numpy(images).unsqueeze(1) / 255).argmax(-1)
+    assert (read.numpy() == labels).mean() > 0.9
+
+
+def test_sample_lays_labels_out_in_columns(genmnist: Command, tmp_path: Path) -> None:
+    done = genmnist("sample", "cfg", "--steps", 3, "--per-class", 2, "--json")
+    assert done.status == 0, done.err
+    assert done.json["labels"] == [*range(10)]
+    assert done.json["num"] == 20
+    assert done.json["model"] == "the bundled cfg"
+    assert picture(tmp_path / "cfg-samples.png").size == (10 * CELL + 6, 2 * CELL + 6)
+    genmnist("sample", "cfg", "--steps", 3, "--label", 7, "--num", 4, "--out", "sevens.png")
+    assert picture(tmp_path / "sevens.png").size == (2 * CELL + 6, 2 * CELL + 6)
+    done = genmnist("sample", "cfg", "--steps", 3, "--label", "0-2", "--num", 6, "--out", "s.gif")
+    assert done.status == 0, done.err
+    with Image.open(tmp_path / "s.gif") as animation:
+        assert animation.size == (3 * CELL + 6, 2 * CELL + 6)
+
+
+def test_a_sweep_has_a_row_for_each_strength(genmnist: Command, tmp_path: Path) -> None:
+    words = ("sample", "cfg", "--label", "2,5", "--steps", 3, "--seed", 4)
+    done = genmnist(*words, "--guidance-sweep", "-1,0,2.5", "--num", 4, "--out", "sweep.png", "--json")
+    assert done.status == 0, done.err
+    assert done.json["guidance"] == [-1, 0, 2.5]
+    sweep = np.asarray(picture(tmp_path / "sweep.png")).astype(int)
+    assert sweep.shape[0] // CELL == 3
+    assert sweep.shape[1] // CELL == 4
+    # The last row is what that strength draws by itself, from the same noise.
+    genmnist(*words, "--guidance", 2.5, "--num", 4, "--out", "alone.npz")
+    with np.load(tmp_path / "alone.npz") as arrays:
+        alone = arrays["images"].astype(int)
+    bottom, right = sweep.shape[0] - 6, sweep.shape[1] - 12
+    cell = sweep[bottom - 84 : bottom : 3, right - 84 : right : 3]
+    assert np.abs(cell - alone[3]).max() <= 1
+
+
+def test_a_classifier_steers_the_unconditional_model(genmnist: Command, tmp_path: Path) -> None:
+    words = ("sample", "ddpm", "--model", "bundled", "--num", 4, "--steps", 6, "--out")
+    done = genmnist(*words, "steered.npz", "--label", "0,1", "--classifier-guidance", 4, "--json")
+    assert done.status == 0, done.err
+    assert done.json["classifier"] == "the bundled classifier-noisy"
+    assert done.json["labels"] == [0, 1]
+    genmnist(*words, "free.npz")
+    with np.load(tmp_path / "steered.npz") as steered, np.load(tmp_path / "free.npz") as free:
+        assert steered["labels"].tolist() == [0, 1, 0, 1]
+        assert "labels" not in free
+        assert not np.array_equal(steered["images"], free["images"])
+
+
+def test_traces_and_walks_take_labels(genmnist: Command, tmp_path: Path) -> None:
+    done = genmnist("reverse-trace", "cfg", "--label", "7", "--timesteps", "900,100", "--steps", 4, "--json")
+    assert done.status == 0, done.err
+    assert done.json["labels"] == [7]
+    assert picture(tmp_path / "cfg-reverse-trace.png").size[0] // CELL == 2
+    words = ("interpolate", "cfg", "--steps", 3, "--pairs", 2, "--points", 3, "--json")
+    done = genmnist(*words, "--label", "3,8")
+    assert done.status == 0, done.err
+    assert done.json["labels"] == [[3, 8], [3, 8]]
+    assert done.json["guidance"] == 0
+    assert picture(tmp_path / "cfg-interpolation.png").size[1] // CELL == 6  # latent, label, pixel
+    done = genmnist(*words, "--space", "label", "--out", "l.png")
+    assert done.json["labels"] == [[0, 1], [2, 3]]
+    assert picture(tmp_path / "l.png").size[1] // CELL == 2
+    done = genmnist(
+        "interpolate", "ddpm", "--label", "1", "--classifier-guidance", 2, *words[2:], "--out", "d.png"
+    )
+    assert done.status == 0, done.err
+    assert done.json["labels"] == [[1, 1], [1, 1]]
+
+
+def test_a_noisy_classifier_is_kept_apart(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:
+    words = ("--data-dir", idx_folder, "--steps", 2, "--width", 4, "--batch-size", 50, "--quiet")
+    assert genmnist("train", "classifier", "--noisy", *words).status == 0
+    assert len(list((tmp_path / "runs" / "classifier-noisy").iterdir())) == 1
+    done = genmnist(
+        "sample", "ddpm", "--label", 7, "--classifier-guidance", 1, "--num", 1, "--steps", 2, "--json"
+    )
+    assert done.status == 0, done.err
+    assert done.json["classifier"].startswith("run runs/classifier-noisy")
+    assert math.isfinite(genmnist("info", "classifier-noisy", "--json").json["metrics"]["val_loss"])

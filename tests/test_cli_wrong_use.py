@@ -1,0 +1,144 @@
+"""Wrong use gets one sentence, at once: without torch, and with nothing written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import Finished, one_sentence
+
+CASES: list[tuple[tuple[str, ...], str]] = [
+    (("train", "vae", "--device", "tpu"), "no device 'tpu'"),
+    (("train", "vae", "--precision", "int8"), "no precision 'int8'"),
+    (("train", "vae", "--preset", "best"), "no preset 'best'"),
+    (("train", "vae", "--lr", "-1"), "--lr must be"),
+    (("train", "vae", "--lr", "nan"), "--lr must be"),
+    (("train", "vae", "--lr", "fast"), "--lr"),
+    (("train", "vae", "--epochs", "-3"), "--epochs must be"),
+    (("train", "vae", "--epochs", "0"), "--epochs must be"),
+    (("train", "vae", "--steps", "0"), "--steps"),
+    (("train", "vae", "--budget", "soon"), "not a time"),
+    (("train", "vae", "--budget", "10m", "--epochs", "3"), "give one of them"),
+    (("train", "vae", "--latent", "0"), "--latent must be"),
+    (("train", "vae", "--beta", "-1"), "--beta must be"),
+    (("train", "vae", "--network", "gan"), "--network must be"),
+    (("train", "vae", "--dataset", "svhn"), "no data set 'svhn'"),
+    (("train", "vae", "--data-dir", "absent"), "not a folder"),
+    (("train", "vae", "--resume", "absent"), "not a run folder"),
+    (("train", "vae", "--resume", "x", "--lr", "1"), "--lr cannot stand beside --resume"),
+    (("train", "vae", "--resume", "x", "--compile"), "--compile cannot stand beside --resume"),
+    (("train", "vae", "--budget", "9" * 400 + "h"), "not a time"),
+    (("sample", "vae", "--out", ".png"), "no ending"),
+    (("train", "vae", "--colour", "red"), "No such option"),
+    (("train", "gan"), "No such command"),
+    (("train", "vae", "--out", "/dev/null/x"), "cannot be written"),
+    (("sample", "vae", "--num", "-5"), "--num"),
+    (("sample", "vae", "--num", "many"), "--num"),
+    (("sample", "vae", "--seed", "-1"), "--seed"),
+    (("sample", "vae", "--temperature", "-1"), "--temperature"),
+    (("sample", "vae", "--temperature", "nan"), "--temperature"),
+    (("sample", "vae", "--out", "x.jpg"), "no ending"),
+    (("sample", "vae", "--out", "/dev/null/x.png"), "cannot be written"),
+    (("sample", "vae", "--num", "20000"), "do not fit into a picture"),
+    (("sample", "vae", "--model", "absent"), "there is no absent"),
+    (("sample", "vae", "--batch-size", "0"), "--batch-size"),
+    (("traverse", "vae", "--from-digit", "12"), "no label 12"),
+    (("traverse", "vae", "--from-digit", "x"), "--from-digit"),
+    (("traverse", "vae", "--steps", "1"), "--steps"),
+    (("traverse", "vae", "--span", "inf"), "--span"),
+    (("interpolate", "vae", "--space", "fourier"), "none of latent, pixel, both"),
+    (("interpolate", "vae", "--from-digits", "6", "11"), "no label 11"),
+    (("interpolate", "vae", "--from-digits", "6"), "--from-digits"),
+    (("info", "absent"), "there is no absent"),
+    (("data", "--data-dir", "absent"), "not a folder"),
+    (("frobnicate",), "No such command"),
+    (("sample", "ddpm", "--steps", "0"), "--steps must be between 1"),
+    (("sample", "ddpm", "--eta", "0.5"), "--eta is for --sampler ddim: dpm-solver has none"),
+    (("sample", "ddpm", "--sampler", "ddim", "--eta", "nan"), "--eta must be between 0 and 1"),
+    (("sample", "ddpm", "--sampler", "euler"), "--sampler must be one of"),
+    (("sample", "ddpm", "--temperature", "-1"), "--temperature must be"),
+    (("sample", "ddpm", "--spacing", "odd"), "--spacing must be one of"),
+    (("reverse-trace", "ddpm", "--timesteps", "999,x"), "--timesteps takes whole numbers"),
+    (("reverse-trace", "ddpm", "--timesteps", "-5"), "--timesteps takes whole numbers"),
+    (("reverse-trace", "ddpm", "--out", "x.npz"), "no ending"),
+    (("interpolate", "ddpm", "--sampler", "ancestral"), "draws no noise on its way"),
+    (("train", "ddpm", "--size", "huge"), "--size must be one of"),
+    (("train", "ddpm", "--patch", "3"), "--patch must be"),
+    (("train", "ddpm", "--noise", "quadratic"), "--noise must be one of"),
+    (("train", "ddpm", "--timesteps", "1"), "--timesteps must be"),
+    (("reverse-trace", "ddpm", "--timesteps", "9 9"), "--timesteps takes whole numbers"),
+    (("interpolate", "ddpm", "--temperature", "0.5"), "--temperature is not for interpolation"),
+    (("sample", "ddpm", "--num", "2000", "--out", "x.gif"), "do not fit into a picture"),
+    (("train", "classifier", "--classes", "1"), "--classes must be"),
+    (("traverse", "ddpm"), "No such command"),
+    (("sample", "cfg", "--label", "x"), "--label takes whole numbers, such as 7 or 0,5,9 or 0-9"),
+    (("sample", "cfg", "--label", "9-0"), "--label counts upwards"),
+    (("sample", "cfg", "--label", "0-999999999"), "not too far"),
+    (("sample", "cfg", "--label", "-1"), "--label takes whole numbers"),
+    (("sample", "cfg", "--guidance", "nan"), "--guidance must be between -1 and 1000, not nan"),
+    (("sample", "cfg", "--guidance", "-2"), "--guidance must be"),
+    (("sample", "cfg", "--guidance", "much"), "--guidance"),
+    (("sample", "cfg", "--guidance-sweep", "0,x"), "--guidance-sweep takes numbers"),
+    (("sample", "cfg", "--guidance-sweep", "0,inf"), "--guidance must be"),
+    (("sample", "cfg", "--guidance-sweep", "0,1", "--guidance", "2"), "give one of them"),
+    (("sample", "cfg", "--guidance-sweep", "0,1", "--out", "x.npz"), "choose from .png"),
+    (("sample", "cfg", "--per-class", "3", "--num", "3"), "give one of them"),
+    (("sample", "cfg", "--per-class", "0"), "--per-class"),
+    (("sample", "cfg", "--guide-above", "0.5", "--guide-below", "0.5"), "nothing lies between"),
+    (("sample", "ddpm", "--label", "7"), "--label needs --classifier-guidance beside it"),
+    (("sample", "ddpm", "--classifier", "bundled"), "--classifier needs --classifier-guidance"),
+    (("sample", "ddpm", "--label", "7", "--classifier-guidance", "inf"), "--classifier-guidance"),
+    (("sample", "ddpm", "--label", "7", "--classifier-guidance", "-1"), "--classifier-guidance"),
+    (("sample", "vae", "--label", "7"), "No such option"),
+    (("reverse-trace", "cfg", "--label", "seven"), "--label takes whole numbers"),
+    (("interpolate", "cfg", "--label", "1,2,3"), "--label takes one label here, or two"),
+    (("interpolate", "cfg", "--sampler", "ancestral"), "draws no noise on its way"),
+    (("interpolate", "vae", "--space", "label"), "none of latent, pixel, both"),
+    (("evaluate", "samples", "absent.npz"), "there is no file absent.npz"),
+    (("evaluate", "cfg", "--num", "3"), "--num"),
+    (("evaluate", "ddpm", "--steps", "0"), "--steps must be"),
+    (("compare", "absent"), "not a run folder"),
+    (("compare",), "Missing argument"),
+    (("report", "absent"), "not a run folder"),
+    (("report", "--out", "/dev/null/x"), "cannot be written"),
+    (("train", "cfg", "--drop-label", "1.5"), "--drop-label must be between 0 and 1"),
+    (("train", "cfg", "--classes", "1"), "--classes must be"),
+]
+
+# All of them in one process, because starting it is what takes the time.
+_EACH = """
+import contextlib, io, json, sys
+sys.modules["torch"] = None  # importing it is an error
+from genmnist.cli import main
+for words in json.load(sys.stdin):
+    sys.argv = ["genmnist", *words]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([status, out.getvalue(), err.getvalue()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> list[Finished]:
+    """Run every case in an empty folder, which stays empty."""
+    folder: Path = tmp_path_factory.mktemp("empty")
+    done = subprocess.run(
+        [sys.executable, "-c", _EACH], input=json.dumps([words for words, _ in CASES]),
+        cwd=folder, capture_output=True, text=True, timeout=240, check=True,
+    )  # fmt: skip
+    assert not list(folder.iterdir())
+    return [Finished(*json.loads(line)) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=lambda case: " ".join(CASES[case][0])[:60])
+def test_wrong_use_gets_one_sentence(finished: list[Finished], case: int) -> None:
+    done = finished[case]
+    assert CASES[case][1] in one_sentence(done, 2)
+    assert done.out == ""
