@@ -30,8 +30,8 @@ class Nearest(NamedTuple):
 def nearest(images: Images, reference: UInt8[Tensor, "m 28 28"], watch: Watch | None = None) -> Nearest:
     """Find the nearest reference image to each image, where the reference is, in bounded memory.
 
-    The search expands |a - b|^2, whose terms cancel where images are alike; the distance to what it finds is
-    computed anew, so that a copy is at 0.
+    The search expands the square of a - b, whose terms cancel where images are alike; the distance to what it
+    finds is computed anew, so that a copy is at 0.
 
     Args:
         images: those to look for.

@@ -96,14 +96,14 @@ class Disentanglement:
 
     @property
     def gaps(self) -> dict[str, float]:
-        """Return the mutual information gap of each factor: 1 where one latent factor alone knows all."""
+        """Return the mutual information gap of each factor, 1 where one latent factor alone knows all."""
         # A code of one factor has no second: as if that knew nothing.
         first, second = F.pad(self.information, (0, 1)).topk(2).values.unbind(1)
         return dict(zip(self.factors, ((first - second) / self.entropy).tolist(), strict=True))
 
     @property
     def mean_gap(self) -> float:
-        """Return the MIG: the mean of the gaps."""
+        """Return the mean of the gaps."""
         return sum(self.gaps.values()) / len(self.factors)
 
     @property

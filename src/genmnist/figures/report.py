@@ -88,7 +88,8 @@ class Drawing:
     caption: str
     alt: str
     number: int | None = None
-    facts: Callable[[Document], dict[str, str]] = lambda document: {}
+    facts: Callable[[Document], dict[str, str]] = lambda document: {}  # of what its command said
+    measured: tuple[str, ...] = ()  # lines of the evaluation that belong to it
 
     @property
     def family(self) -> str:
@@ -116,6 +117,7 @@ DRAWINGS = (
         "Training and validation loss, by epoch.",
         "Two falling curves, close to one another.",
         1,
+        measured=("negative ELBO",),
     ),
     Drawing(
         ("sample", "vae"),
@@ -123,6 +125,7 @@ DRAWINGS = (
         "64 samples from the prior.",
         "A grid of 8 by 8 digits, most of them readable, all a little blurred.",
         2,
+        measured=("times the floor", "precision", "recall", "sharpness"),
     ),
     Drawing(
         ("traverse", "vae"),
@@ -138,6 +141,7 @@ DRAWINGS = (
         "Interpolation in latent space: every point between two codes is decoded.",
         "Rows of digits that turn into one another.",
         4,
+        measured=("half-way, latent: to a real digit",),
     ),
     Drawing(
         ("interpolate", "vae", "--space", "pixel"),
@@ -145,6 +149,7 @@ DRAWINGS = (
         "Interpolation in pixel space, between the same end points.",
         "Rows of digits that fade into one another.",
         5,
+        measured=("half-way, pixel: to a real digit",),
     ),
     Drawing(
         ("train", "ddpm"),
@@ -152,6 +157,7 @@ DRAWINGS = (
         "The same nine points of noise after so many epochs.",
         "Squares of nine digits, noise at first, then ever clearer.",
         6,
+        measured=("times the floor", "precision", "recall", "sharpness"),
     ),
     Drawing(
         ("reverse-trace", "ddpm", "--show-x0"),
@@ -161,6 +167,7 @@ DRAWINGS = (
         "Rows that begin as noise and end as digits; the expected images begin as blurs.",
         7,
         _steps,
+        measured=("half settled, coarse to fine",),
     ),
     Drawing(
         ("reverse-trace", "ddpm", "--num", "9", "--steps", "40", "--spacing", "trailing"),
@@ -182,6 +189,7 @@ DRAWINGS = (
         "Guided samples after so many epochs: a column a digit, each from the same noise.",
         "Rows of the digits 0 to 9, noise at first, then ever clearer.",
         8,
+        measured=("label kept", "times the floor", "precision", "recall"),
     ),
     Drawing(
         ("sample", "cfg", "--guidance-sweep=-1,0,1,3,8"),
@@ -217,6 +225,12 @@ def page(
         GenmnistError: the metrics or the evaluation of a run are damaged.
     """
     evaluations = {family: found for family in FAMILIES if (found := sources[family].evaluation)}
+    lines = {
+        family: {name: value for name, value, _ in evaluated.rows(evaluations[family])}
+        if family in evaluations
+        else {}
+        for family in FAMILIES
+    }
     sections = [_measured(sources, documents, evaluations)]
     for family in FAMILIES:
         pictures = [
@@ -225,7 +239,8 @@ def page(
                 drawing.alt,
                 path,
                 said["line"] if said else sources[family].training,
-                drawing.facts(said) if said else {},
+                (drawing.facts(said) if said else {})
+                | {name: lines[family][name] for name in drawing.measured if name in lines[family]},
                 drawing.number,
             )
             for drawing, path, said in drawn
