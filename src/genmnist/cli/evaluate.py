@@ -82,7 +82,7 @@ def _command(family: str) -> Callable[..., None]:
 
     evaluate.__doc__ = _ABOUT[family]
     kinds: dict[str, type] = {"common": opt.Common, "how": kind, "digits": opt.RealDigits}
-    return opt.with_options(evaluate, kinds, "the sampler's")
+    return opt.with_options(evaluate, kinds, opt.sampling_default)
 
 
 for _family in SAMPLING:

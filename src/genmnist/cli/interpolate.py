@@ -22,7 +22,7 @@ app = typer.Typer(help="Walk from one digit to another.", no_args_is_help=True)
 _ABOUT = {
     "vae": "Decode the points between two latent points, or fade between the two images they decode to.",
     "ddpm": "Denoise the points between two noises, or fade between the two images; digits are inverted.",
-    "cfg": "Denoise the points between two noises and their labels, between two labels alone, or fade.",
+    "cfg": "Denoise the points between noises with their labels, or between labels; --guidance 0 unless given.",
 }
 _TOGETHER = {"both": ("latent", "pixel"), "all": ("latent", "label", "pixel")}
 
@@ -120,7 +120,7 @@ def _command(family: str) -> Callable[..., None]:
         "how": kind,
         "digits": opt.RealDigits,
     }
-    return opt.with_options(interpolate, kinds, "the sampler's")
+    return opt.with_options(interpolate, kinds, opt.sampling_default)
 
 
 def _way(kind: type[Knobs], how: dict[str, Any]) -> dict[str, Any]:

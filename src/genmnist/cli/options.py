@@ -19,7 +19,7 @@ from genmnist.cli.console import Output
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
 from genmnist.knobs import Knobs
-from genmnist.presets import DATASETS
+from genmnist.presets import DATASETS, SAMPLERS
 from genmnist.runs import Found
 
 if TYPE_CHECKING:
@@ -210,14 +210,22 @@ class RealDigits:
     data_dir: DataDir = None
 
 
+def sampling_default(kind: type[Knobs], name: str) -> str:
+    """Return what `--help` is to show for a setting of sampling: its default, if all samplers share it."""
+    values = {getattr(entry, name) for entry in SAMPLERS.values() if hasattr(entry, name)}
+    return "the sampler's" if len(values) > 1 else str(getattr(kind(), name))
+
+
 def with_options(
-    command: Callable[..., None], kinds: dict[str, type], default: str = "the preset's"
+    command: Callable[..., None],
+    kinds: dict[str, type],
+    default: Callable[[type[Knobs], str], str] = lambda kind, name: "the preset's",
 ) -> Callable[..., None]:
     """Give a command an option for every field of some classes, in place of the parameters named.
 
     A class is a dataclass of options, such as `Common`, of which the command gets an instance; or it is some
     `Knobs`, in a help panel of their own, of which the command gets a dict by field name; what was not given
-    is None there, for which `--help` shows `default`.
+    is None there, for which `--help` shows what `default` says.
     """
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
@@ -231,7 +239,7 @@ def with_options(
             if issubclass(kind, Knobs):
                 option = typer.Option(
                     help=entry.metadata["about"],
-                    show_default=default,
+                    show_default=default(kind, entry.name),
                     rich_help_panel=parameter.name.capitalize(),
                 )
                 annotation, preset = Annotated[type(entry.default) | None, option], None

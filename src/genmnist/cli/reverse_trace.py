@@ -76,7 +76,7 @@ def _command(family: str) -> Callable[..., None]:
         output.finish()
 
     kinds: dict[str, type] = {"common": opt.Common, "asked": ASKING[family], "how": kind}
-    return opt.with_options(reverse_trace, kinds, "the sampler's")
+    return opt.with_options(reverse_trace, kinds, opt.sampling_default)
 
 
 for _family in ("ddpm", "cfg"):

@@ -129,7 +129,7 @@ def _command(family: str) -> Callable[..., None]:
     kinds: dict[str, type] = {
         "common": opt.Common, "asked": ASKING[family], "amount": amounts, "how": kind,
     }  # fmt: skip
-    return opt.with_options(sample, kinds, "the sampler's")
+    return opt.with_options(sample, kinds, opt.sampling_default)
 
 
 for _family in SAMPLING:
