@@ -22,7 +22,7 @@ app = typer.Typer(help="Walk from one digit to another.", no_args_is_help=True)
 _ABOUT = {
     "vae": "Decode the points between two latent points, or fade between the two images they decode to.",
     "ddpm": "Denoise the points between two noises, or fade between the two images; digits are inverted.",
-    "cfg": "Denoise the points between noises with their labels, or between labels; --guidance 0 unless given.",
+    "cfg": "Denoise the points between noises with labels, or between labels alone; --guidance is 0.",
 }
 _TOGETHER = {"both": ("latent", "pixel"), "all": ("latent", "label", "pixel")}
 
