@@ -192,7 +192,7 @@ DRAWINGS = (
         measured=("label kept", "times the floor", "precision", "recall"),
     ),
     Drawing(
-        ("sample", "cfg", "--guidance-sweep=-1,0,1,3,8"),
+        ("sample", "cfg", "--guidance-sweep", "-1,0,1,3,8"),
         "cfg-sweep.png",
         "The same noise under growing guidance w: −1 knows no label, 0 is the model as it was trained.",
         "Five rows of ten digits; in the first they are any, further down ever more typical.",
