@@ -54,8 +54,11 @@ figures: setup
 	$(BIN)/genmnist sample ddpm --model bundled --num 100 --out docs/images/ddpm-samples.png
 	$(BIN)/genmnist reverse-trace ddpm --model bundled --show-x0 --out docs/images/ddpm-reverse-trace.png
 	$(BIN)/genmnist interpolate ddpm --model bundled --from-digits 6 1 --out docs/images/ddpm-interpolation.png
+	$(BIN)/genmnist sample cfg --model bundled --guidance 3 --per-class 6 --out docs/images/cfg-samples.png
+	$(BIN)/genmnist sample cfg --model bundled --guidance-sweep -1,0,1,3,8 --out docs/images/cfg-sweep.png
+	$(BIN)/genmnist interpolate cfg --model bundled --label 3,8 --pairs 2 --out docs/images/cfg-interpolation.png
 
-# The measured figures of the bundled models, into docs/results.md: ten minutes.
+# The measured figures of the bundled models, into docs/results.md: twenty minutes.
 results: setup
 	$(BIN)/python scripts/results.py
 
