@@ -23,7 +23,10 @@ COMMANDS = {
     "genmnist sample vae --num 0": ("sample", "vae", "--num", "0"),
     "genmnist sample vae --model absent": ("sample", "vae", "--model", "absent"),
     "genmnist sample vae --num 1": ("sample", "vae", "--num", "1", "--model", "bundled"),
-}
+    "genmnist sample cfg --label 7 --guidance 3 --num 1": (
+        "sample", "cfg", "--label", "7", "--guidance", "3", "--num", "1", "--model", "bundled",
+    ),
+}  # fmt: skip
 
 
 def measure(words: tuple[str, ...], folder: str) -> tuple[float, float]:
