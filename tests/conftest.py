@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import forked
 from genmnist import data
 from genmnist.data import Dataset, Splits
 from genmnist.device import choose_device
@@ -22,6 +23,7 @@ from genmnist.models import VAE
 from genmnist.presets import VAEOptions
 
 CPU = choose_device("cpu")
+os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)  # tests run side by side; threads that wait for each other would only get in the way
 
 
@@ -49,16 +51,21 @@ _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from genmnist.cli imp
 def genmnist(tmp_path: Path) -> Command:
     """Run genmnist in a fresh folder and a process of its own."""
 
+    environment = {
+        "COLUMNS": "200", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }  # fmt: skip
+
     def run(*words: object, importing: bool = True, **options: Any) -> Finished:
         """Run a command; where it must not be `importing` torch, the attempt is an error."""
-        environment = os.environ | {
-            "COLUMNS": "200", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        }  # fmt: skip
+        if importing and not options:
+            status = forked.run([*map(str, words)], tmp_path, environment, 240)
+            out, err = (Path(f"{tmp_path}.{name}").read_text("utf-8") for name in ("out", "err"))
+            return Finished(status, out, err)
         program = ["-m", "genmnist"] if importing else ["-c", _WITHOUT_TORCH]
         done = subprocess.run(
             [sys.executable, *program, *map(str, words)],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
-            **options,
+            cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, timeout=240,
+            check=False, **options,
         )  # fmt: skip
         return Finished(done.returncode, done.stdout, done.stderr)
 
