@@ -18,6 +18,7 @@ from genmnist.diffusion.samplers import Step
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.evaluation import bands, claims, distances, samples, whole
 from genmnist.evaluation.whole import Effort
+from genmnist.figures import evaluated
 from genmnist.models import VAE, ConditionalDiffusion
 from genmnist.presets import ConditionalOptions
 
@@ -228,6 +229,8 @@ def test_all_that_applies_to_a_family_is_measured(few: Splits, small_vae: VAE) -
     assert found["samples"]["label_agreement"] is not None
     assert {"sampling", "walks", "exact likelihood", "disentanglement"} <= stages
     json.dumps(found, allow_nan=False)
+    names = [name for name, *_ in evaluated.rows(found)]
+    assert len(set(names)) == len(names)  # or tables of several models would show one for the other
 
 
 def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:

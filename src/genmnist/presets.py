@@ -255,13 +255,13 @@ PRESETS: dict[str, dict[str, Preset]] = {
     },
     "cfg": {
         "fast": Preset(
-            "ten minutes on two cores",
+            "the recipe of ddpm with labels, ten minutes on two cores",
             ConditionalOptions(**_STRAIGHT),
             _SHORT,
             budget=600,
         ),
         "best": Preset(
-            "an hour on two cores",
+            "its larger network, an hour (the bundled one, 67 minutes of one core: 98.8 % of labels kept)",
             ConditionalOptions(**_STRAIGHT, size="medium"),
             _LONG,
             budget=3600,

@@ -91,7 +91,7 @@ def rows(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             way = walks[space]
             text = f"{way['distance'][half]:.2f} ± {way['distance_error'][half]:.2f}"
             yield f"half-way, {space}: to a real digit", text, ""
-            yield "  the classifier's confidence", f"{way['confidence'][half]:.3f}", ""
+            yield f"half-way, {space}: the classifier's confidence", f"{way['confidence'][half]:.3f}", ""
     if settled := document.get("coarse_before_fine"):
         times = ", ".join(f"{t:.0f}" for t in settled["half_settled"])
         yield "half settled, coarse to fine", f"t = {times}", ""
