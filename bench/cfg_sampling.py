@@ -31,14 +31,15 @@ class Guided(reference_ddpm.ReferenceUNet):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Return (1 + w) epsilon(x, label) - w epsilon(x)."""
-        told, untold = super().forward(x, t), super().forward(x, t)
-        return (1 + _GUIDANCE) * told - _GUIDANCE * untold
+        given, free = super().forward(x, t), super().forward(x, t)
+        return (1 + _GUIDANCE) * given - _GUIDANCE * free
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reference-num", type=int, default=64)
+    parser.add_argument("--num", type=int, default=_NUM, help="images that ours draws each time")
     options = parser.parse_args()
     choose_device("cpu")
     print(f"{describe_machine()}; {api.versions()}")
@@ -51,8 +52,8 @@ def main() -> None:
             pass
         rates["reference"].append(num / (time.perf_counter() - started))
         started = time.perf_counter()
-        ours.sample(_NUM, 0, batch_size=64, guidance=_GUIDANCE)
-        rates["genmnist"].append(_NUM / (time.perf_counter() - started))
+        ours.sample(options.num, 0, batch_size=64, guidance=_GUIDANCE)
+        rates["genmnist"].append(options.num / (time.perf_counter() - started))
     base = statistics.median(rates["reference"])
     for name, values in rates.items():
         rate = statistics.median(values)

@@ -61,8 +61,8 @@ def train_ours(preset: str, minutes: float, num: int, folder: Path, seed: int) -
     seconds = time.perf_counter() - started
     samples = genmnist.load("ddpm", folder, device="cpu").sample(_SETS * num, seed).numpy()
     summary = run.summary
-    seen = summary["steps"] * run.config["recipe"]["batch_size"]
-    return Result(summary["parameters"], seen, seconds, samples)
+    seen = summary.steps * run.config.recipe["batch_size"]
+    return Result(summary.parameters, seen, seconds, samples)
 
 
 def main() -> None:
@@ -74,12 +74,11 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     print(f"{describe_machine()}; {api.versions()}")
-    classifier = distances.bundled_classifier(choose_device("cpu"))
-    train, test = load("mnist")
-    theirs = distances.features(classifier, test.images)
+    features, data = distances.bundled_features(choose_device("cpu")), load("mnist")
+    train, theirs = data.train, features.features(data.test.images)
 
     def distance(images: Tensor) -> float:
-        return distances.frechet(distances.features(classifier, images), theirs)
+        return distances.frechet(features.features(images), theirs)
 
     generator = torch.Generator().manual_seed(options.seed)
     draws = [torch.randperm(len(train), generator=generator)[: options.samples] for _ in range(_FLOOR_DRAWS)]

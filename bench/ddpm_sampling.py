@@ -23,38 +23,37 @@ from genmnist.data import load
 from genmnist.device import choose_device, describe_machine
 from genmnist.evaluation import distances
 
-_REFERENCE = "1000 ancestral steps of the reference"
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", default="4,6,8,16")
     parser.add_argument("--num", type=int, default=2000, help="images that ours draws each time")
+    parser.add_argument("--reference-steps", type=int, default=1000, help="fewer only to try this program")
     options = parser.parse_args()
-    device = choose_device("cpu")
     print(f"{describe_machine()}; {api.versions()}")
     reference = reference_ddpm.ReferenceUNet().eval()
     ours = genmnist.load("ddpm", "bundled", device="cpu")
-    rates: dict[str, list[float]] = {_REFERENCE: []}
+    theirs_name = f"{options.reference_steps} ancestral steps of the reference"
+    rates: dict[str, list[float]] = {theirs_name: []}
     drawn: dict[str, torch.Tensor] = {}
     for _ in range(options.rounds):
         started = time.perf_counter()
-        for _batch in reference_ddpm.sample(reference, 64, "ancestral", 1000, batch=64):
+        for _batch in reference_ddpm.sample(reference, 64, "ancestral", options.reference_steps, batch=64):
             pass
-        rates[_REFERENCE].append(64 / (time.perf_counter() - started))
+        rates[theirs_name].append(64 / (time.perf_counter() - started))
         for steps in map(int, options.steps.split(",")):
             name = f"{steps} steps of genmnist"
             started = time.perf_counter()
             drawn[name] = ours.sample(options.num, 0, batch_size=64, steps=steps)
             rates.setdefault(name, []).append(options.num / (time.perf_counter() - started))
-    classifier = distances.bundled_classifier(device)
-    theirs = distances.features(classifier, load("mnist").test.images)
-    base = statistics.median(rates[_REFERENCE])
+    features = distances.bundled_features(choose_device("cpu"))
+    theirs = features.features(load("mnist").test.images)
+    base = statistics.median(rates[theirs_name])
     for name, values in rates.items():
         rate = statistics.median(values)
         distance = (
-            f"   distance {distances.frechet(distances.features(classifier, drawn[name]), theirs):.3f}"
+            f"   distance {distances.frechet(features.features(drawn[name]), theirs):.3f}"
             if name in drawn
             else ""
         )

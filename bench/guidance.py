@@ -29,7 +29,7 @@ from genmnist.data import load
 from genmnist.device import choose_device, describe_machine
 from genmnist.evaluation import distances
 from genmnist.figures import curves
-from genmnist.models import ClassifierGuided
+from genmnist.models import ByClassifier
 
 _CFG = (-1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 _WAYS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
@@ -56,14 +56,14 @@ class Row(NamedTuple):
         }  # fmt: skip
 
 
-def trained_judge(path: Path | None) -> nn.Module:
+def trained_judge(path: Path | None, epochs: int = 8) -> nn.Module:
     """Return the judge, from a file if it is there, else trained (and kept in the file)."""
     network = judge.build()
     if path and path.exists():
         network.load_state_dict(load_file(path))
         return network.eval()
     started = time.perf_counter()
-    network = judge.train(load("mnist"))
+    network = judge.train(load("mnist"), epochs)
     print(f"the judge was trained in {time.perf_counter() - started:.0f} s")
     if path:
         save_file(network.state_dict(), path)
@@ -76,19 +76,20 @@ def main() -> None:
     parser.add_argument("--check", type=int, default=10_000)
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--judge", type=Path)
+    parser.add_argument("--judge-epochs", type=int, default=8, help="fewer only to try this program")
     options = parser.parse_args()
-    device = choose_device("cpu")
     print(f"{describe_machine()}; {api.versions()}")
-    reader = trained_judge(options.judge)
-    train, test = load("mnist")
+    reader = trained_judge(options.judge, options.judge_epochs)
+    data = load("mnist")
+    train, test = data.train, data.test
     right = (judge.verdicts(reader, test.images) == test.labels).double().mean()
     print(f"the judge reads {right:.2%} of the test digits as they are labelled")
 
-    classifier = distances.bundled_classifier(device)
-    theirs = distances.features(classifier, test.images)
+    features = distances.bundled_features(choose_device("cpu"))
+    theirs = features.features(test.images)
     generator = torch.Generator().manual_seed(0)
     draws = [torch.randperm(len(train), generator=generator)[: options.num] for _ in range(_FLOOR_DRAWS)]
-    real = [distances.features(classifier, train.images[draw]) for draw in draws]
+    real = [features.features(train.images[draw]) for draw in draws]
     floor = sum(distances.frechet(part, theirs) for part in real) / len(real)
     likeness = distances.manifold(real[0], theirs[: options.num])
     print(f"{options.num} real training images: distance {floor:.4f}, precision {likeness.precision:.3f}, "
@@ -104,7 +105,7 @@ def main() -> None:
             started = time.perf_counter()
             images = draw(strength, options.num)
             rate = options.num / (time.perf_counter() - started)
-            found = distances.features(classifier, images)
+            found = features.features(images)
             like = distances.manifold(found, theirs[: options.num])
             ratio = distances.frechet(found, theirs) / floor
             rows.append(Row(strength, kept(images), ratio, like.precision, like.recall))
@@ -125,13 +126,13 @@ def main() -> None:
         print(f"  w = {w:g}: {share:.2%} of {options.check:,} images carry the label asked for", flush=True)
 
     ddpm = genmnist.load("ddpm", "bundled", device="cpu")
-    guide = genmnist.load("classifier-noisy", "bundled", device="cpu", precision="float32")
+    guide = genmnist.load("classifier", "bundled:noisy", device="cpu", precision="float32")
     steered = {}
     for name, (way, strengths) in _WAYS.items():
         print(f"classifier guidance of the bundled ddpm: {name}")
 
         def draw(s: float, num: int, way: dict[str, Any] = way) -> Tensor:
-            return ClassifierGuided(ddpm, guide, s).sample(num, 0, 64, labels=labels, **way)
+            return ddpm.sample(num, 0, 64, labels=labels, guide=ByClassifier(guide, s), **way)
 
         steered[name] = sweep("s", strengths, draw)
     if options.figure:

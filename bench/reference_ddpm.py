@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from genmnist.data import load
 from genmnist.diffusion import samplers
-from genmnist.diffusion.schedules import linear, spaced
+from genmnist.diffusion.schedules import linear
+from genmnist.diffusion.spacings import spaced
 from genmnist.diffusion.targets import Denoised, denoised
 
 CHANNELS, MIDDLE = (32, 64, 128, 128), 256

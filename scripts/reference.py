@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from genmnist.cli.app import app
+from genmnist.cli.app import build
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 _HEAD = """# Commands
@@ -27,7 +27,7 @@ sentence on standard error. With `--json`, standard output carries one JSON docu
 def page() -> str:
     """Return the page."""
     return _HEAD + "".join(
-        _section(path, command) for path, command in _commands("genmnist", typer.main.get_command(app))
+        _section(path, command) for path, command in _commands("genmnist", typer.main.get_command(build()))
     )
 
 
@@ -41,7 +41,8 @@ def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def _section(path: str, command: Any) -> str:
     arguments = "".join(f" {p.metavar}" for p in command.params if p.param_type_name == "argument")
-    options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
+    shown = (p for p in command.params if p.param_type_name == "option" and not p.hidden)
+    options = [p for p in shown if p.name != "help"]
     rows = "".join(f"| {_names(option)} | {option.help or ''} | {_default(option)} |\n" for option in options)
     return (
         f"\n## `{path}{arguments}`\n\n{command.help}\n\n| option | | default |\n| --- | --- | --- |\n{rows}"
@@ -49,7 +50,7 @@ def _section(path: str, command: Any) -> str:
 
 
 def _names(option: Any) -> str:
-    return ", ".join(f"`{name}`" for name in option.opts)
+    return ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
 
 
 def _default(option: Any) -> str:

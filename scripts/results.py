@@ -12,20 +12,23 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
 from genmnist import api
 from genmnist.data import load
 from genmnist.device import choose_device
-from genmnist.evaluation import claims, distances
+from genmnist.evaluation import distances, document
+from genmnist.evaluation.document import EvaluationDocument
 from genmnist.figures import evaluated
 from genmnist.files import write_text
 from genmnist.models import Diffusion
 from genmnist.randomness import generator
-from genmnist.runs import EVALUATION, WEIGHTS, Run, write_json
-from genmnist.training import Epoch, Event, Trainer
+from genmnist.report import claims
+from genmnist.runs.find import WEIGHTS
+from genmnist.runs.folder import Run
+from genmnist.training import EpochEnd, Event, Trainer
 
 FAMILIES = ("vae", "ddpm", "cfg")
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -34,47 +37,51 @@ _EPOCHS, _SAMPLES = 4, 1000  # of the short trainings that show how quality grow
 BEGIN, END = "<!-- begin of what `make results` writes -->", "<!-- end of what `make results` writes -->"
 
 
-def measure(family: str, build: Path, words: list[str]) -> dict[str, Any]:
+def measure(family: str, build: Path, words: list[str], weights: Path = WEIGHTS) -> EvaluationDocument:
     """Evaluate the bundled model of a family, and keep the document beside its weights."""
     folder = build / family
     command = ["evaluate", family, "--model", "bundled", "--out", str(folder), *words]
     subprocess.run([sys.executable, "-m", "genmnist", *command], check=True)  # noqa: S603
-    document = Run(folder).read(EVALUATION)
+    found = document.read(Run(folder).evaluation_file).replace(out=None)
     if family != "vae":
-        document["distance_by_epoch"] = by_epoch(family, build / f"{family}-run")
-    document.pop("out", None)
-    write_json(WEIGHTS / f"{family}.json", document)
-    return document
-
-
-def by_epoch(family: str, folder: Path) -> list[tuple[int, float]]:
-    """Train the preset `fast` for some epochs; return how far its samples are after each, over the floor."""
-    classifier, data = distances.bundled_classifier(choose_device("cpu")), load()
-    theirs, found = distances.features(classifier, data.test.images), list[tuple[int, float]]()
-
-    def listen(event: Event, trainer: Trainer) -> None:
-        if isinstance(event, Epoch):
-            images = cast("Diffusion", trainer.result.eval()).sample(_SAMPLES, 0, 64)
-            distance = distances.frechet(distances.features(classifier, images), theirs)
-            found.append((len(trainer.history), distance / floor))
-
-    drawn = torch.randperm(len(data.train), generator=generator(0, "floor"))[:_SAMPLES]
-    floor = distances.frechet(distances.features(classifier, data.train.images[drawn]), theirs)
-    shutil.rmtree(folder, ignore_errors=True)
-    api.train(family, recipe={"epochs": _EPOCHS}, out=folder, sample_every=0, listen=listen)
+        found = found.replace(distance_by_epoch=tuple(by_epoch(family, build / f"{family}-run")))
+    document.write(weights / f"{family}.json", found)
     return found
 
 
-def text(found: dict[str, dict[str, Any]]) -> str:
+def by_epoch(
+    family: str, folder: Path, epochs: float = _EPOCHS, num: int = _SAMPLES
+) -> list[tuple[int, float]]:
+    """Train the preset `fast` for some epochs; return how far its samples are after each, over the floor.
+
+    A curve, and so of distances to the validation images.
+    """
+    features, data = distances.bundled_features(choose_device("cpu")), load()
+    theirs, found = features.features(data.validation.images), list[tuple[int, float]]()
+
+    def listen(event: Event, trainer: Trainer) -> None:
+        if isinstance(event, EpochEnd):
+            images = cast("Diffusion", trainer.result.eval()).sample(num, 0, 64)
+            distance = distances.frechet(features.features(images), theirs)
+            found.append((len(trainer.history), distance / floor))
+
+    drawn = torch.randperm(len(data.train), generator=generator(0, "floor"))[:num]
+    floor = distances.frechet(features.features(data.train.images[drawn]), theirs)
+    shutil.rmtree(folder, ignore_errors=True)
+    api.train(family, recipe={"epochs": epochs}, out=folder, sample_every=0, listen=listen)
+    return found
+
+
+def text(found: dict[str, EvaluationDocument]) -> str:
     """Return the tables as Markdown."""
     first = found[FAMILIES[0]]
-    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in (first.versions or {}).items())
     heads, rows = evaluated.comparison(found)
     judged = [[claim.text, claim.measured, claim.verdict] for claim in claims.judge(found)]
     return "\n".join(
         [
-            f"{first['num']:,} samples of each, seed {first['seed']}, in the features "
-            f"{first['samples']['features']}; {first['machine']}; {versions}.",
+            f"{first.num:,} samples of each, seed {first.seed}, in the features "
+            f"{first.samples.features}; {first.machine}; {versions}.",
             "",
             *_table(heads, rows),
             "",

@@ -2,8 +2,9 @@
 
     python scripts/search.py [--minutes 3] [--threads 1] [--only base,adamw]
 
-Each variant differs from `fast` in one thing. Scores are Fréchet distances of 2,000 samples to the test
-images in the features of the bundled classifier; docs/results.md keeps those of the search that was made.
+Each variant differs from `fast` in one thing. Scores are Fréchet distances of 2,000 samples to the validation
+images in the features of the bundled classifier; docs/results.md keeps those of the search that was made, to
+the test images then.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ VARIANTS: dict[str, tuple[Changes, Changes]] = {
     "ema-0.9995": ({}, {"ema": 0.9995}),
     "no-ema": ({}, {"ema": 0.0}),
     "uniform": ({"times": "uniform"}, {}),
-    "v-cosine": ({"noise": "cosine", "target": "v", "times": "uniform"}, {}),
-    "v-cosine-logit": ({"noise": "cosine", "target": "v"}, {}),
-    "v-cosine-min-snr": ({"noise": "cosine", "target": "v", "times": "uniform", "weight": "min-snr"}, {}),
-    "epsilon-cosine": ({"noise": "cosine", "target": "epsilon", "times": "uniform"}, {}),
-    "epsilon-linear": ({"noise": "linear", "target": "epsilon", "times": "uniform"}, {}),
-    "log-normal": ({"noise": "cosine", "target": "v", "times": "log-normal"}, {}),
+    "v-cosine": ({"noise_schedule": "cosine", "target": "v", "times": "uniform"}, {}),
+    "v-cosine-logit": ({"noise_schedule": "cosine", "target": "v"}, {}),
+    "v-cosine-min-snr": (
+        {"noise_schedule": "cosine", "target": "v", "times": "uniform", "weight": "min-snr"},
+        {},
+    ),
+    "epsilon-cosine": ({"noise_schedule": "cosine", "target": "epsilon", "times": "uniform"}, {}),
+    "epsilon-linear": ({"noise_schedule": "linear", "target": "epsilon", "times": "uniform"}, {}),
+    "log-normal": ({"noise_schedule": "cosine", "target": "v", "times": "log-normal"}, {}),
 }
 
 
@@ -49,9 +53,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--only", default=",".join(VARIANTS))
+    parser.add_argument("--samples", type=int, default=2000)
     options = parser.parse_args()
-    classifier = distances.bundled_classifier(choose_device("cpu"))
-    theirs = distances.features(classifier, load("mnist").test.images)
+    features = distances.bundled_features(choose_device("cpu"))
+    theirs = features.features(load("mnist").validation.images)
     print(f"{describe_machine()}; {api.versions()}; {options.minutes:g} minutes each")
     for name in options.only.split(","):
         model, recipe = VARIANTS[name]
@@ -61,12 +66,12 @@ def main() -> None:
                 threads=options.threads, device="cpu", out=Path(folder) / "run", sample_every=0,
                 save_every=1e9,
             )  # fmt: skip
-            samples = genmnist.load("ddpm", run.folder, device="cpu").sample(2000, 0)
+            samples = genmnist.load("ddpm", run.folder, device="cpu").sample(options.samples, 0, 64)
             summary = run.summary
-        distance = distances.frechet(distances.features(classifier, samples), theirs)
+        distance = distances.frechet(features.features(samples), theirs)
         print(
-            f"{name:14} {summary['parameters']:>9,} parameters  {summary['steps']:>6,} steps  "
-            f"validation {summary['metrics']['val_loss']:.4f}  distance {distance:.3f}",
+            f"{name:14} {summary.parameters:>9,} parameters  {summary.steps:>6,} steps  "
+            f"validation {summary.metrics['val_loss']:.4f}  distance {distance:.3f}",
             flush=True,
         )
 

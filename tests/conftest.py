@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jaxtyping import install_import_hook
+
+# Every annotated shape is a test: whatever the tests call is checked as it is called.
+install_import_hook("genmnist", "typechecked.typechecked")
+
 import torch
 from PIL import Image
 
@@ -19,8 +26,8 @@ import forked
 from genmnist import data
 from genmnist.data import Dataset, Splits
 from genmnist.device import choose_device
+from genmnist.families.vae import VAEOptions
 from genmnist.models import VAE
-from genmnist.presets import VAEOptions
 
 CPU = choose_device("cpu")
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -47,25 +54,29 @@ Command = Callable[..., Finished]
 _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from genmnist.cli import main; main()"
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables that a command under test finds, besides ours."""
+    return {"COLUMNS": "200", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
+
+
 @pytest.fixture
 def genmnist(tmp_path: Path) -> Command:
     """Run genmnist in a fresh folder and a process of its own."""
 
-    environment = {
-        "COLUMNS": "200", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }  # fmt: skip
+    def run(*words: object, importing: bool = True, largest_file: int | None = None) -> Finished:
+        """Run a command.
 
-    def run(*words: object, importing: bool = True, **options: Any) -> Finished:
-        """Run a command; where it must not be `importing` torch, the attempt is an error."""
-        if importing and not options:
-            status = forked.run([*map(str, words)], tmp_path, environment, 240)
+        Where it must not be `importing` torch, the attempt is an error. It can write files of `largest_file`
+        bytes only, as if the disk were full then.
+        """
+        if importing:
+            status = forked.run([*map(str, words)], tmp_path, environment(tmp_path), 240, largest_file)
             out, err = (Path(f"{tmp_path}.{name}").read_text("utf-8") for name in ("out", "err"))
             return Finished(status, out, err)
-        program = ["-m", "genmnist"] if importing else ["-c", _WITHOUT_TORCH]
         done = subprocess.run(
-            [sys.executable, *program, *map(str, words)],
-            cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, timeout=240,
-            check=False, **options,
+            [sys.executable, "-c", _WITHOUT_TORCH, *map(str, words)],
+            cwd=tmp_path, env=os.environ | environment(tmp_path), capture_output=True, text=True, timeout=240,
+            check=False,
         )  # fmt: skip
         return Finished(done.returncode, done.stdout, done.stderr)
 
@@ -94,6 +105,16 @@ def picture(path: Path) -> Image.Image:
     return copy
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """Return what a PNG or GIF says of how it was made."""
+    with Image.open(path) as image:
+        image.load()
+        if isinstance(comment := image.info.get("comment"), bytes):
+            lines = (line.partition(": ") for line in comment.decode().splitlines())
+            return {name: text for name, _, text in lines}
+        return {str(name): text for name, text in image.info.items() if isinstance(text, str)}
+
+
 @pytest.fixture(scope="session")
 def mnist() -> Splits:
     return data.load()
@@ -101,12 +122,12 @@ def mnist() -> Splits:
 
 @pytest.fixture(scope="session")
 def few(mnist: Splits) -> Splits:
-    """A thousand images to train on and five hundred to validate on."""
+    """A thousand images to train on, five hundred to validate on and five hundred to test on."""
 
     def first(part: Dataset, count: int) -> Dataset:
         return Dataset(part.name, part.images[:count], part.labels[:count])
 
-    return Splits(first(mnist.train, 1000), first(mnist.test, 500))
+    return Splits(first(mnist.train, 1000), first(mnist.validation, 500), first(mnist.test, 500))
 
 
 @pytest.fixture
@@ -115,15 +136,44 @@ def small_vae() -> VAE:
     return VAE(VAEOptions(hidden=32, latent=4)).place(CPU, "float32")
 
 
-@pytest.fixture
-def idx_folder(tmp_path: Path, few: Splits) -> Path:
-    """A folder of IDX files, as `--data-dir` takes it, small enough to train on in no time."""
-    folder = tmp_path / "digits"
+def write_digits(folder: Path, few: Splits) -> Path:
+    """Write a folder of IDX files, as `--data-dir` takes it, small enough to train on in no time."""
     folder.mkdir()
     for part, prefix in ((few.train, "train"), (few.test, "t10k")):
         data.write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", part.images.numpy())
         data.write_idx(folder / f"{prefix}-labels-idx1-ubyte", part.labels.numpy().astype("uint8"))
     return folder
+
+
+@pytest.fixture
+def idx_folder(tmp_path: Path, few: Splits) -> Path:
+    """A folder of a thousand digits to train on and five hundred to test on."""
+    return write_digits(tmp_path / "digits", few)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, few: Splits) -> Callable[..., Path]:
+    """Train a family for two epochs by its command, once for all tests; returns the run folder."""
+
+    @functools.cache
+    def train(family: str, *options: object) -> Path:
+        folder = tmp_path_factory.mktemp(family)
+        digits = write_digits(folder / "digits", few)
+        words = ("train", family, "--data-dir", digits, "--epochs", 2, "--out", "run", *options)
+        status = forked.run([*map(str, words)], folder, environment(folder), 240)
+        assert status == 0, Path(f"{folder}.err").read_text("utf-8")
+        return folder / "run"
+
+    return train
+
+
+SMALL_VAE = ("--hidden", 16, "--latent", 4, "--device", "cpu")
+
+
+@pytest.fixture
+def vae_run(trained: Callable[..., Path], tmp_path: Path) -> str:
+    """A run of a small vae, two epochs on a thousand images."""
+    return shutil.copytree(trained("vae", *SMALL_VAE), tmp_path / "run").name
 
 
 def weight(model: torch.nn.Module, name: str) -> torch.Tensor:

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 # The server reads no other environment than that of its start; it never runs anything itself, because a
-# process that has taken gradients cannot be forked into one that takes some.
+# process that has taken gradients cannot be forked into one that takes some. The first optimiser of a process
+# imports torch._dynamo, which takes as long as torch.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["genmnist.api", "genmnist.cli.app", "matplotlib.figure", "rich.console"])
+_CONTEXT.set_forkserver_preload(
+    ["genmnist.api", "genmnist.cli.app", "matplotlib.figure", "rich.console", "torch._dynamo"]
+)
 
 
-def run(words: Sequence[str], folder: Path, environment: Mapping[str, str], seconds: float) -> int:
-    """Run `genmnist` with these words, its output in `out` and `err` beside `folder`; return its status."""
-    process = _CONTEXT.Process(target=_main, args=(list(words), str(folder), dict(environment)))
+def start(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str], largest_file: int | None = None
+) -> BaseProcess:
+    """Start `genmnist` with these words, its output in `out` and `err` beside `folder`.
+
+    It can write files of `largest_file` bytes only, as if the disk were full then.
+    """
+    process = _CONTEXT.Process(target=_main, args=(list(words), str(folder), dict(environment), largest_file))
     process.start()
+    return process
+
+
+def run(
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds: float,
+    largest_file: int | None = None,
+) -> int:
+    """Run what `start` starts to its end, and return its status."""
+    process = start(words, folder, environment, largest_file)
     process.join(seconds)
     if process.is_alive():
         process.kill()
@@ -26,7 +48,7 @@ def run(words: Sequence[str], folder: Path, environment: Mapping[str, str], seco
     return process.exitcode
 
 
-def _main(words: list[str], folder: str, environment: dict[str, str]) -> None:
+def _main(words: list[str], folder: str, environment: dict[str, str], largest_file: int | None) -> None:
     os.environ.update(environment)
     os.chdir(folder)
     for name, stream in (("out", sys.stdout), ("err", sys.stderr)):
@@ -35,6 +57,8 @@ def _main(words: list[str], folder: str, environment: dict[str, str]) -> None:
         os.dup2(file, stream.fileno())
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.argv = ["genmnist", *words]
 
     from genmnist.cli import main

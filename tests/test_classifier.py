@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from conftest import CPU
 from genmnist.data import Splits, scale
+from genmnist.families.classifier import ClassifierOptions
 from genmnist.models import Classifier
-from genmnist.presets import ClassifierOptions
 from genmnist.randomness import reseed
 
 

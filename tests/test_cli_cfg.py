@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +12,16 @@ import pytest
 from PIL import Image
 
 from conftest import Command, one_sentence, picture
+from genmnist.runs.find import WEIGHTS
 
 TINY = ("--size", "tiny", "--batch-size", 64, "--device", "cpu")
 CELL = 90  # a digit in a picture, with the gap beside it
 
 
 @pytest.fixture
-def run(genmnist: Command, idx_folder: Path) -> str:
-    """Train a tiny model for two epochs on a thousand images."""
-    done = genmnist("train", "cfg", "--data-dir", idx_folder, "--epochs", 2, "--out", "run", *TINY)
-    assert done.status == 0, done.err
-    return "run"
+def run(trained: Callable[..., Path], tmp_path: Path) -> str:
+    """A run of a tiny model, two epochs on a thousand images."""
+    return shutil.copytree(trained("cfg", *TINY), tmp_path / "run").name
 
 
 def test_train_draws_a_column_a_digit_by_epoch(run: str, tmp_path: Path) -> None:
@@ -36,14 +37,12 @@ def test_labels_beyond_those_of_the_model_are_named(genmnist: Command, run: str,
     for words in (("sample", "cfg", "--label", "12"), ("sample", "cfg", "--label", "7,10")):
         assert "those of this model are 0 to 9" in one_sentence(genmnist(*words, "--model", run), 2)
     done = genmnist("train", "cfg", "--data-dir", idx_folder, "--classes", 4, "--steps", 1, *TINY)
-    assert "labels up to 9: name --classes 10" in one_sentence(done, 2)
+    assert "labels up to 9: --classes must be 10 or more" in one_sentence(done, 2)
     done = genmnist("sample", "cfg", "--model", "run", "--label", "7", "--steps", 4000)
     assert "--steps must lie between 1 and 1000" in one_sentence(done, 2)
 
 
 def test_a_file_of_another_family_is_named(genmnist: Command, run: str) -> None:
-    from genmnist.runs import WEIGHTS
-
     done = genmnist("sample", "cfg", "--model", WEIGHTS / "ddpm.safetensors")
     assert "holds a ddpm, not a cfg" in one_sentence(done, 1)
     assert "holds a cfg, not a ddpm" in one_sentence(genmnist("sample", "ddpm", "--model", run), 1)
@@ -109,7 +108,7 @@ def test_a_classifier_steers_the_unconditional_model(genmnist: Command, tmp_path
     words = ("sample", "ddpm", "--model", "bundled", "--num", 4, "--steps", 6, "--out")
     done = genmnist(*words, "steered.npz", "--label", "0,1", "--classifier-guidance", 4, "--json")
     assert done.status == 0, done.err
-    assert done.json["classifier"] == "the bundled classifier-noisy"
+    assert done.json["classifier"] == "the bundled classifier noisy"
     assert done.json["labels"] == [0, 1]
     genmnist(*words, "free.npz")
     with np.load(tmp_path / "steered.npz") as steered, np.load(tmp_path / "free.npz") as free:
@@ -140,12 +139,30 @@ def test_traces_and_walks_take_labels(genmnist: Command, tmp_path: Path) -> None
 
 
 def test_a_noisy_classifier_is_kept_apart(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:
-    words = ("--data-dir", idx_folder, "--steps", 2, "--width", 4, "--batch-size", 50, "--quiet")
-    assert genmnist("train", "classifier", "--noisy", *words).status == 0
-    assert len(list((tmp_path / "runs" / "classifier-noisy").iterdir())) == 1
-    done = genmnist(
-        "sample", "ddpm", "--label", 7, "--classifier-guidance", 1, "--num", 1, "--steps", 2, "--json"
-    )
+    """A noisy one guides, whatever was trained since; only the bundled one does where there is none."""
+    train = ("train", "classifier", "--data-dir", idx_folder, "--steps", 2, "--width", 4, "--batch-size", 50,
+             "--quiet")  # fmt: skip
+    steer = ("sample", "ddpm", "--label", 7, "--classifier-guidance", 1, "--num", 1, "--steps", 2, "--json")
+    assert genmnist(*train, "--out", "runs/classifier/plain").status == 0
+    assert genmnist(*steer).json["classifier"] == "the bundled classifier noisy"
+    assert genmnist(*train, "--noisy", "--out", "runs/classifier/noisy").status == 0
+    assert genmnist(*train, "--out", "runs/classifier/later").status == 0
+    done = genmnist(*steer)
     assert done.status == 0, done.err
-    assert done.json["classifier"].startswith("run runs/classifier-noisy")
-    assert math.isfinite(genmnist("info", "classifier-noisy", "--json").json["metrics"]["val_loss"])
+    assert done.json["classifier"] == "run runs/classifier/noisy"
+    document = genmnist("info", "runs/classifier/noisy", "--json").json
+    assert document["options"]["noisy"]
+    assert math.isfinite(document["metrics"]["val_loss"])
+
+
+def test_the_default_sampler_by_its_name_is_the_same(genmnist: Command, tmp_path: Path) -> None:
+    """One name, one meaning: `--sampler ddim` takes the steps and the noise that ddim takes unasked."""
+    drawn = []
+    for name, how in (("default", ()), ("named", ("--sampler", "ddim"))):
+        words = ("sample", "cfg", "--label", "4", "--num", 2, "--out", f"{name}.npz", "--json", *how)
+        done = genmnist(*words)
+        assert done.status == 0, done.err
+        assert (done.json["sampler"], done.json["steps"], done.json["eta"]) == ("ddim", 16, 1)
+        with np.load(tmp_path / f"{name}.npz") as arrays:
+            drawn.append(arrays["images"])
+    assert np.array_equal(*drawn)

@@ -11,12 +11,14 @@ import torch
 
 from conftest import CPU
 from genmnist.data import Splits, scale
-from genmnist.diffusion.schedules import CLEAN, SCHEDULES
-from genmnist.diffusion.times import TIMES, stratified
+from genmnist.diffusion.schedules import CLEAN
+from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
+from genmnist.families.ddpm import DiffusionOptions
+from genmnist.families.sampling import GuidedSampling, Sampling
 from genmnist.models import Diffusion
-from genmnist.presets import SAMPLERS, DiffusionOptions, Sampling
 from genmnist.randomness import reseed
+from genmnist.registry import SAMPLERS, SCHEDULES, TIMES
 
 
 def tiny(**options: object) -> Diffusion:
@@ -56,7 +58,7 @@ def test_times_have_the_distributions_they_are_named_for(schedule: str) -> None:
     torch.testing.assert_close(levels[inside].std().item(), 1.2, rtol=0.03, atol=0)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SCHEDULES.names())
 def test_the_slope_of_a_schedule_is_its_derivative(name: str) -> None:
     table = SCHEDULES[name]()
     t = torch.tensor([0.3, 17.5, 500.25, 998.5], dtype=torch.float64)
@@ -69,17 +71,17 @@ def test_the_slope_of_a_schedule_is_its_derivative(name: str) -> None:
 
 @pytest.mark.parametrize("noise", ["linear", "cosine", "arctan", "straight"])
 def test_a_network_that_predicts_nothing_costs_the_power_of_its_target(few: Splits, noise: str) -> None:
-    model = Diffusion(DiffusionOptions(size="tiny", noise=noise, target="epsilon", times="uniform")).place(
-        CPU, "float32"
-    )
+    model = Diffusion(
+        DiffusionOptions(size="tiny", noise_schedule=noise, target="epsilon", times="uniform")
+    ).place(CPU, "float32")
     images = scale(few.train.images[:256])
     reseed(CPU, 1)
     losses = model.losses(images, few.train.labels[:256])
     torch.testing.assert_close(losses["loss"].item(), 1.0, rtol=0.02, atol=0)  # that of the noise
     torch.testing.assert_close(losses["epsilon"], losses["loss"])
-    model = Diffusion(DiffusionOptions(size="tiny", noise=noise, target="x0", times="uniform")).place(
-        CPU, "float32"
-    )
+    model = Diffusion(
+        DiffusionOptions(size="tiny", noise_schedule=noise, target="x0", times="uniform")
+    ).place(CPU, "float32")
     power = (2 * images - 1).square().mean()
     torch.testing.assert_close(model.losses(images, few.train.labels[:256])["loss"], power)
 
@@ -88,12 +90,12 @@ def test_a_network_that_predicts_nothing_costs_the_power_of_its_target(few: Spli
 @pytest.mark.parametrize("noise", ["cosine", "straight"])
 def test_the_loss_is_zero_for_one_who_knows(few: Splits, target: str, noise: str) -> None:
     """A network that is told the images answers with the target, whichever it is."""
-    model = tiny(target=target, noise=noise)
+    model = tiny(target=target, noise_schedule=noise)
     images = scale(few.train.images[:32])
     clean = 2 * images - 1
 
     class Knowing(torch.nn.Module):
-        def forward(self, x: torch.Tensor, log_snr: torch.Tensor, labels: None) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, log_snr: torch.Tensor, labels: None = None) -> torch.Tensor:
             ratio = (log_snr / 2).exp()[:, None, None, None]  # alpha / sigma
             size = 1 + ratio if noise == "straight" else (1 + ratio**2).sqrt()
             alpha, sigma = ratio / size, 1 / size
@@ -105,7 +107,7 @@ def test_the_loss_is_zero_for_one_who_knows(few: Splits, target: str, noise: str
                 "flow": epsilon - clean,
             }[target]
 
-    model.network = Knowing()  # type: ignore[assignment]
+    model.network = Knowing()
     reseed(CPU, 0)
     losses = model.losses(images, few.train.labels[:32])
     assert losses["loss"] < 1e-3 if target != "x0" else losses["loss"] == 0
@@ -128,7 +130,7 @@ def test_weights_change_the_loss_but_not_what_is_predicted(few: Splits, weight: 
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])
-@pytest.mark.parametrize("sampler", [*SAMPLERS, "eta"])
+@pytest.mark.parametrize("sampler", [*SAMPLERS.names(), "eta"])
 def test_sample_k_depends_on_seed_and_k_alone(sampler: str, precision: str) -> None:
     model = tiny().place(CPU, precision)
     options: dict[str, Any] = {"sampler": sampler, "steps": 4}
@@ -150,16 +152,16 @@ def test_a_cold_sampler_draws_one_image() -> None:
 @pytest.mark.parametrize("threshold", ["static", "dynamic"])
 def test_thresholds_keep_predictions_in_range(threshold: str) -> None:
     model = tiny()
-    x = 3 * torch.randn(4, 1, 28, 28)
+    x = 3 * torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))
     assert model.denoiser(Sampling(threshold="none"))(x, 500.0).x0.abs().max() > 1
-    assert model.denoiser(Sampling(threshold=threshold))(x, 500.0).x0.abs().max() <= 1
+    assert model.denoiser(model.how(threshold=threshold))(x, 500.0).x0.abs().max() <= 1
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_a_trace_passes_through_the_timesteps_asked_for(sampler: str) -> None:
     model = tiny()
     visit = [999, 431, 0]
-    steps = list(model.trace(visit, 2, seed=5, sampler=sampler, steps=5))
+    steps = list(model.trace(visit, 2, seed=5, how=model.how(sampler=sampler, steps=5)))
     times = [step.t for step in steps]
     assert set(visit) <= set(times)
     assert times[-1] == CLEAN
@@ -172,15 +174,17 @@ def test_a_trace_passes_through_the_timesteps_asked_for(sampler: str) -> None:
         torch.testing.assert_close(middle.x0, predicted, rtol=1e-4, atol=1e-4)
 
 
-def test_what_emerges_last_is_the_sample() -> None:
+def test_the_last_frame_is_the_sample() -> None:
     model = tiny()
-    *_, last = model.emerge(3, seed=2, steps=4)
+    *_, last = model.frames(3, seed=2, how=model.how(steps=4))
     assert torch.equal(last, model.sample(3, seed=2, steps=4))
 
 
 def test_watchers_see_every_step() -> None:
     shares: list[float] = []
-    tiny().sample(3, watch=shares.append, steps=4, batch_size=2)
+    model = tiny()
+    batches = list(model.sample_batches(3, batch_size=2, how=model.how(steps=4), watch=shares.append))
+    assert [len(batch) for batch in batches] == [2, 1]
     assert shares == [0.25, 0.5, 0.75, 1.0] * 2
 
 
@@ -192,19 +196,19 @@ def test_the_bundled_model_finds_the_noise_of_real_digits(few: Splits) -> None:
     digits = few.test.images[:4]
     noise = model.embed(digits)
     assert 0.9 < noise.std() < 1.1
-    back = model.decode(noise, sampler="heun", steps=48)
-    assert (back.squeeze(1) - scale(digits).squeeze(1)).abs().mean() < 0.02
+    back = model.decode(noise, how=model.how(sampler="heun", steps=48))
+    assert (back - scale(digits)).abs().mean() < 0.02
 
 
 def test_walks_end_at_their_end_points() -> None:
     model = tiny()
     start, end = model.prior(0, 2), model.prior(1, 2)
-    alphas = torch.linspace(0, 1, 3)
+    alphas, how = torch.linspace(0, 1, 3), model.how(steps=4)
     for space in ("latent", "pixel"):
-        walk = model.interpolate(start, end, alphas, space, steps=4)
-        assert walk.shape == (2, 3, 28, 28)
-        torch.testing.assert_close(walk[:, 0], model.decode(end, steps=4).squeeze(1), rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(walk[:, -1], model.decode(start, steps=4).squeeze(1), rtol=1e-3, atol=1e-3)
+        walk = model.interpolate(start, end, alphas, space, how=how)
+        assert walk.shape == (2, 3, 1, 28, 28)
+        torch.testing.assert_close(walk[:, 0], model.decode(end, how=how), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(walk[:, -1], model.decode(start, how=how), rtol=1e-3, atol=1e-3)
 
 
 def test_the_reverse_process_of_the_bundled_model_is_that_of_the_report() -> None:
@@ -232,13 +236,13 @@ def test_the_reverse_process_of_the_bundled_model_is_that_of_the_report() -> Non
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"sampler": "euler"}, "--sampler must be one of"),
-        ({"steps": 0}, "--steps must be between 1"),
-        ({"steps": 1001}, "--steps must lie between 1 and 1000"),
-        ({"eta": 0.5}, "--eta is for --sampler ddim: dpm-solver has none"),
+        ({"sampler": "euler"}, "there is no sampler 'euler'; choose one of dpm-solver"),
+        ({"steps": 0}, "`steps` must be a whole number between 1"),
+        ({"steps": 1001}, "`steps` must lie between 1 and 1000"),
+        ({"eta": 0.5}, "`eta` is for the `sampler` ddim: dpm-solver has none"),
         ({"sampler": "heun", "eta": 1.0}, "heun has none"),
-        ({"variance": "beta-tilde"}, "--variance is for --sampler ancestral"),
-        ({"eta": math.nan, "sampler": "ddim"}, "--eta must be between 0 and 1"),
+        ({"variance": "beta-tilde"}, "`variance` is for the `sampler` ancestral"),
+        ({"eta": math.nan, "sampler": "ddim"}, "`eta` must be a number between 0 and 1"),
         ({"colour": 1}, "there is no option 'colour'"),
     ],
 )
@@ -248,9 +252,10 @@ def test_ways_of_sampling_that_make_no_sense(options: dict[str, Any], sentence: 
 
 
 def test_walks_need_a_sampler_that_draws_nothing() -> None:
+    model = tiny()
     for options in ({"sampler": "ancestral"}, {"sampler": "ddim", "eta": 0.1}):
         with pytest.raises(UsageError, match="draws noise on its way"):
-            tiny().decode(torch.zeros(1, 1, 28, 28), **options)
+            model.decode(torch.zeros(1, 1, 28, 28), how=model.how(**options))
 
 
 def test_timesteps_outside_the_schedule() -> None:
@@ -265,9 +270,10 @@ def test_a_sampler_makes_no_tiny_steps_beside_visited_timesteps() -> None:
 
 
 def test_animations_stay_short() -> None:
-    frames = list(tiny().emerge(1, sampler="ancestral", steps=200))
+    model = tiny()
+    frames = list(model.frames(1, how=model.how(sampler="ancestral", steps=200)))
     assert 40 < len(frames) <= 61
-    assert torch.equal(frames[-1], tiny().sample(1, sampler="ancestral", steps=200))
+    assert torch.equal(frames[-1], model.sample(1, sampler="ancestral", steps=200))
 
 
 @pytest.mark.parametrize("timesteps", [64, 1000, 10_000])
@@ -283,3 +289,26 @@ def test_samplers_keep_their_own_settings() -> None:
     assert Sampling.choose("ddim").steps == 50
     assert Sampling.choose("ddim", steps=7).steps == 7
     assert Sampling.choose().sampler == "dpm-solver"
+    assert GuidedSampling.choose("ddim") == GuidedSampling.choose()  # one name, one meaning
+
+
+def test_a_way_of_sampling_is_given_once() -> None:
+    model = tiny()
+    how = model.how(steps=4)
+    assert torch.equal(model.sample(2, seed=1, how=how), model.sample(2, seed=1, steps=4))
+    with pytest.raises(UsageError, match="two ways to say one thing"):
+        model.sample(2, how=how, steps=4)
+    with pytest.raises(UsageError, match="`num` and `batch_size` must be 1 or more, not 0 and 256"):
+        model.sample(0)
+
+
+def test_a_network_without_weights_draws() -> None:
+    """What is known in closed form is a network too: here of images that are black all over."""
+
+    class Black(torch.nn.Module):
+        def forward(self, x: torch.Tensor, log_snr: torch.Tensor, labels: object = None) -> torch.Tensor:
+            return -torch.ones_like(x)
+
+    model = Diffusion(DiffusionOptions(target="x0"), Black())
+    assert model.device == CPU
+    assert not model.sample(2, steps=4).any()

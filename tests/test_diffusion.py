@@ -15,9 +15,11 @@ from torch import Tensor
 
 from genmnist.diffusion import samplers
 from genmnist.diffusion.samplers import Denoise, Step
-from genmnist.diffusion.schedules import CLEAN, SCHEDULES, Schedule, arctan, cosine, linear, spaced, straight
-from genmnist.diffusion.targets import TARGETS, WEIGHTS, Denoised, denoised, target
+from genmnist.diffusion.schedules import CLEAN, Schedule, arctan, cosine, linear, straight
+from genmnist.diffusion.spacings import spaced
+from genmnist.diffusion.targets import Denoised, denoised, target
 from genmnist.errors import UsageError
+from genmnist.registry import SCHEDULES, TARGETS, WEIGHTS
 
 THEIRS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
 THEIR_TARGETS = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
@@ -39,7 +41,7 @@ def test_tables_are_those_of_diffusers(name: str) -> None:
     torch.testing.assert_close(schedule.alpha(torch.arange(1000)) ** 2, theirs, rtol=2e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", SCHEDULES.names())
 def test_levels_follow_from_the_log_snr(name: str) -> None:
     schedule = SCHEDULES[name]()
     t = torch.linspace(0, 999, 3001, dtype=torch.float64)
@@ -104,7 +106,7 @@ def test_spacings() -> None:
 # Targets
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", TARGETS.names())
 @pytest.mark.parametrize("schedule", [linear(), straight()], ids=lambda schedule: str(schedule.name))
 def test_targets_turn_back_into_image_and_noise(name: str, schedule: Schedule) -> None:
     torch.manual_seed(0)
@@ -119,13 +121,13 @@ def test_targets_turn_back_into_image_and_noise(name: str, schedule: Schedule) -
 
 def test_targets_are_their_definitions() -> None:
     clean, noise, alpha, sigma = (torch.tensor(x, dtype=torch.float64) for x in (0.3, -1.2, 0.8, 0.6))
-    made = {name: target(name, clean, noise, alpha, sigma).item() for name in TARGETS}
+    made = {name: target(name, clean, noise, alpha, sigma).item() for name in TARGETS.names()}
     assert made == pytest.approx(
         {"epsilon": -1.2, "x0": 0.3, "v": 0.8 * -1.2 - 0.6 * 0.3, "flow": -1.2 - 0.3}
     )
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", TARGETS.names())
 def test_weights_mean_the_same_for_every_target(name: str) -> None:
     """Weighed by min-SNR or the likelihood, an error costs the same whichever target it was made in."""
     schedule = cosine()

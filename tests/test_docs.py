@@ -6,22 +6,62 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
-from genmnist.cli.app import app
+from genmnist.cli.app import build
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/genmnist/**/*.md")]
 
 
+def prose(page: Path) -> str:
+    """Return a page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and MyST (three levels deep) make them."""
+    found: dict[str, int] = {}
+    for heading in re.findall(r"^#{1,3} +(.+?)[ #]*$", prose(page), flags=re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        found[slug] = found.get(slug, -1) + 1
+    return {slug if n == 0 else f"{slug}-{n}" for slug, count in found.items() for n in range(count + 1)}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
-        if not re.match(r"https?://", target):
-            assert (page.parent / target).exists(), target
+    for link in re.findall(r"\]\(([^)]+)\)", prose(page)):
+        if re.match(r"https?://", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        if anchor:
+            assert target.suffix == ".md", link
+            assert anchor in anchors(target), link
+
+
+def test_anchors_are_those_of_headings(tmp_path: Path) -> None:
+    """Guard the guard: what GitHub makes of a heading, and nothing else."""
+    page = tmp_path / "page.md"
+    page.write_text("# Say it: `genmnist`, 28 × 28\n\n## A [link](x.md)_\n\n### Twice\n\n### Twice\n\n"
+                    "#### Too deep\n\n```\n# a comment\n```\n")  # fmt: skip
+    assert anchors(page) == {"say-it-genmnist-28--28", "a-link_", "twice", "twice-1"}
+
+
+def test_the_map_of_the_house_is_true() -> None:
+    """CONTRIBUTING names every module and folder of src/genmnist, and none that is not there."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.S | re.M)
+    (drawn,) = (block for block in blocks if block.startswith("src/genmnist/\n"))
+    named = [line.split()[0] for line in drawn.splitlines()[1:] if line.strip()]
+    package = [path for path in (ROOT / "src" / "genmnist").iterdir() if path.name != "__pycache__"]
+    there = [path.name for path in package if path.suffix == ".py"]
+    there += [f"{path.name}/" for path in package if path.is_dir()]
+    assert sorted(named) == sorted(there)
 
 
 def test_the_reference_of_commands_is_up_to_date() -> None:
@@ -34,19 +74,26 @@ def test_the_reference_of_commands_is_up_to_date() -> None:
 
 
 def _commands() -> list[str]:
-    lines = "\n".join(page.read_text("utf-8") for page in PAGES).splitlines()
+    # Those of "Your own" know a plugin's family; tests/test_your_own.py runs them all.
+    pages = (page for page in PAGES if page.name != "your-own.md")
+    lines = "\n".join(page.read_text("utf-8") for page in pages).splitlines()
     return sorted(
         {line.removeprefix("$ ").split("  #")[0] for line in lines if line.startswith("$ genmnist ")}
     )
 
 
+@pytest.fixture(scope="module")
+def tree() -> Any:
+    return typer.main.get_command(build())
+
+
 @pytest.mark.parametrize("line", _commands())
-def test_documented_commands_exist(line: str) -> None:
+def test_documented_commands_exist(tree: Any, line: str) -> None:
     """Parse each command that the documentation shows, without running it."""
-    words = shlex.split(line)[1:]
-    command = typer.main.get_command(app)
+    words, command = shlex.split(line)[1:], tree
     while words and (children := getattr(command, "commands", None)) and words[0] in children:
         command = children[words.pop(0)]
     assert not getattr(command, "commands", None), line
-    known = {name for parameter in command.params for name in parameter.opts}
+    shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+    known = {name for parameter in shown for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if re.match(r"--?[a-z]", word)} <= known, line

@@ -14,19 +14,17 @@ from conftest import CPU
 from genmnist.data import Splits, scale
 from genmnist.diffusion import guidance, samplers
 from genmnist.diffusion.samplers import Denoise, Gradient
-from genmnist.diffusion.schedules import Schedule, cosine, linear, spaced, straight
+from genmnist.diffusion.schedules import Schedule, cosine, linear, straight
+from genmnist.diffusion.spacings import spaced
 from genmnist.diffusion.targets import Denoised
 from genmnist.errors import UsageError
-from genmnist.models import Classifier, ClassifierGuided, ConditionalDiffusion, Diffusion
-from genmnist.presets import (
-    SAMPLERS,
-    ClassifierOptions,
-    ConditionalOptions,
-    DiffusionOptions,
-    GuidedSampling,
-    Sampling,
-)
+from genmnist.families.cfg import ConditionalOptions
+from genmnist.families.classifier import ClassifierOptions
+from genmnist.families.ddpm import DiffusionOptions
+from genmnist.families.sampling import GuidedSampling, Sampling
+from genmnist.models import ByClassifier, Classifier, ConditionalDiffusion, Diffusion
 from genmnist.randomness import reseed
+from genmnist.registry import SAMPLERS
 
 # Two classes, each a round Gaussian: everything is known in closed form.
 
@@ -38,7 +36,8 @@ NULL = 2
 def known(schedule: Schedule) -> guidance.Conditional:
     """Return the best denoiser there is, of either class or, for the null label, of both together."""
 
-    def denoise(x: Tensor, t: float, labels: Tensor) -> Denoised:
+    def denoise(x: Tensor, t: float, labels: Tensor | None) -> Denoised:
+        assert labels is not None
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         variance = alpha**2 * SPREAD**2 + sigma**2
         apart = x[:, None] - alpha * MEANS
@@ -78,14 +77,14 @@ def test_classifier_free_guidance_is_its_formula(w: float) -> None:
     schedule, x, calls = linear(), points(), []
     denoise = known(schedule)
 
-    def counted(x: Tensor, t: float, labels: Tensor) -> Denoised:
+    def counted(x: Tensor, t: float, labels: Tensor | None) -> Denoised:
         calls.append(len(x))
         return denoise(x, t, labels)
 
     labels, null = torch.zeros(50, dtype=torch.long), torch.full((50,), NULL)
     guided = guidance.classifier_free(counted, labels, null, lambda t: w)(x, 300.0)
-    told, untold = denoise(x, 300.0, labels), denoise(x, 300.0, null)
-    torch.testing.assert_close(guided.epsilon, (1 + w) * told.epsilon - w * untold.epsilon)
+    labelled, plain = denoise(x, 300.0, labels), denoise(x, 300.0, null)
+    torch.testing.assert_close(guided.epsilon, (1 + w) * labelled.epsilon - w * plain.epsilon)
     # What belongs together stays together: x = alpha x0 + sigma epsilon.
     alpha, sigma = schedule.alpha(300.0), schedule.sigma(300.0)
     torch.testing.assert_close(alpha * guided.x0 + sigma * guided.epsilon, x)
@@ -95,7 +94,8 @@ def test_classifier_free_guidance_is_its_formula(w: float) -> None:
 def test_without_guidance_one_of_the_models_is_asked_and_no_other() -> None:
     asked: list[list[int]] = []
 
-    def record(x: Tensor, t: float, labels: Tensor) -> Denoised:
+    def record(x: Tensor, t: float, labels: Tensor | None) -> Denoised:
+        assert labels is not None
         asked.append(labels.tolist())
         return Denoised(x, x)
 
@@ -184,6 +184,10 @@ def randomised(model: torch.nn.Module) -> Any:
     return model.place(CPU, "float32").eval()  # type: ignore[operator]
 
 
+def noises(count: int, seed: int = 0) -> Tensor:
+    return torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+
+
 def conditional(**options: object) -> ConditionalDiffusion:
     model = randomised(ConditionalDiffusion(ConditionalOptions.of({"size": "tiny", **options})))
     torch.nn.init.normal_(model.network.label.weight)  # labels that are heard
@@ -210,7 +214,8 @@ def decoded(model: ConditionalDiffusion, denoise: Denoise, seed: int, count: int
 @pytest.mark.parametrize(("w", "label"), [(0.0, 3), (-1.0, 10)])
 def test_no_guidance_is_exactly_one_model_or_the_other(w: float, label: int) -> None:
     model = conditional()
-    drawn = model.draw(5, 0, 6, labels=[3], guidance=w, steps=4, sampler="dpm-solver")
+    how = model.how(guidance=w, steps=4, sampler="dpm-solver")
+    drawn = model.draw(5, 0, 6, how, labels=[3])
     alone = functools.partial(model.denoise, labels=torch.full((6,), label))
     assert torch.equal(drawn, decoded(model, alone, 5, 6))
     other = functools.partial(model.denoise, labels=torch.full((6,), 4))
@@ -218,15 +223,14 @@ def test_no_guidance_is_exactly_one_model_or_the_other(w: float, label: int) -> 
 
 
 def test_the_null_label_is_what_a_network_without_labels_takes() -> None:
-    model = conditional()
-    x = torch.randn(3, 1, 28, 28)
+    model, x = conditional(), noises(3)
     with torch.no_grad():
-        told = model.denoise(x, 500.0, torch.full((3,), 10))
-        torch.testing.assert_close(model.denoise(x, 500.0).x0, told.x0)
+        null = model.denoise(x, 500.0, torch.full((3,), 10))
+        torch.testing.assert_close(model.denoise(x, 500.0).x0, null.x0)
 
 
 def test_guidance_keeps_to_its_interval() -> None:
-    model = conditional(noise="straight")
+    model = conditional(noise_schedule="straight")
     asked: list[tuple[float, int]] = []
     plain = model.denoise
 
@@ -242,7 +246,7 @@ def test_guidance_keeps_to_its_interval() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "auto"])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_a_guided_sample_depends_on_its_seed_and_label_alone(sampler: str, precision: str) -> None:
     model = conditional().place(CPU, precision)
     options: dict[str, Any] = {"sampler": sampler, "steps": 4, "guidance": 3.0, "labels": [3, 1, 4]}
@@ -259,14 +263,14 @@ def test_a_guided_sample_depends_on_its_seed_and_label_alone(sampler: str, preci
 def test_labels_are_taken_in_turn() -> None:
     model = conditional()
     for given, first, expected in (((), 8, [8, 9, 0, 1]), ([3, 1, 4], 4, [1, 4, 3, 1])):
-        told = model.told(given, first, 4)
-        assert told is not None
-        assert told.tolist() == expected
-    assert unconditional().told((), 0, 3) is None
+        taken = model.label_sequence(given, first, 4)
+        assert taken is not None
+        assert taken.tolist() == expected
+    assert unconditional().label_sequence((), 0, 3) is None
     for label in (10, -1):
         with pytest.raises(UsageError, match="those of this model are 0 to 9"):
-            model.told([3, label], 0, 2)
-    with pytest.raises(UsageError, match="takes no label"):
+            model.label_sequence([3, label], 0, 2)
+    with pytest.raises(UsageError, match="this model takes no `labels`"):
         unconditional().sample(1, labels=[7])
 
 
@@ -283,9 +287,9 @@ def test_training_drops_labels_image_by_image(few: Splits) -> None:
     reseed(CPU, 0)
     model.losses(images[:500], labels[:500])
     model.losses(images[500:], labels[500:])
-    told = torch.cat(heard)
-    dropped = told == 10
-    assert torch.equal(told[~dropped], labels[~dropped])
+    seen = torch.cat(heard)
+    dropped = seen == 10
+    assert torch.equal(seen[~dropped], labels[~dropped])
     assert 0.25 < dropped.float().mean() < 0.35
     assert 0.2 < dropped[:500].float().mean() < 0.4  # of the batch some, not all or none
     model.eval().losses(images[:500], labels[:500])
@@ -296,9 +300,9 @@ def test_a_model_whose_labels_are_all_dropped_is_the_unconditional_one(few: Spli
     model = conditional(drop_label=1.0).train()
     images, labels = few.train.batch(torch.arange(20))
     found = []
-    for told in (labels, labels.flip(0)):
+    for given in (labels, labels.flip(0)):
         reseed(CPU, 0)
-        found.append(model.losses(images, told)["loss"])
+        found.append(model.losses(images, given)["loss"])
     assert found[0] == found[1]
 
 
@@ -306,26 +310,26 @@ def test_walks_mix_labels_and_end_at_their_own() -> None:
     model = conditional()
     start, end, alphas = model.prior(0, 2), model.prior(1, 2), torch.linspace(0, 1, 3)
     labels = torch.tensor([3, 5]), torch.tensor([8, 1])
-    how: dict[str, Any] = {"steps": 4, "guidance": 1.5}
-    walk = model.interpolate(start, end, alphas, labels=labels, **how)
+    how = GuidedSampling.deterministic(steps=4, guidance=1.5)
+    walk = model.interpolate(start, end, alphas, labels=labels, how=how)
     close = functools.partial(torch.testing.assert_close, rtol=1e-3, atol=1e-3)
-    close(walk[:, -1], model.decode(start, labels[0], **how).squeeze(1))
-    close(walk[:, 0], model.decode(end, labels[1], **how).squeeze(1))
-    walk = model.interpolate(start, end, alphas, "label", labels=labels, **how)
-    close(walk[:, -1], model.decode(end, labels[0], **how).squeeze(1))
-    close(walk[:, 0], model.decode(end, labels[1], **how).squeeze(1))
+    close(walk[:, -1], model.decode(start, labels[0], how))
+    close(walk[:, 0], model.decode(end, labels[1], how))
+    walk = model.interpolate(start, end, alphas, "label", labels=labels, how=how)
+    close(walk[:, -1], model.decode(end, labels[0], how))
+    close(walk[:, 0], model.decode(end, labels[1], how))
     assert (walk[:, 1] - walk[:, 0]).abs().max() > 0.01
-    walk = model.interpolate(start, end, alphas, "pixel", labels=labels, **how)
+    walk = model.interpolate(start, end, alphas, "pixel", labels=labels, how=how)
     close(walk[:, 1], (walk[:, 0] + walk[:, 2]) / 2)
 
 
 def test_a_sharp_mixture_is_a_label() -> None:
-    model, x = conditional(), torch.randn(3, 1, 28, 28)
+    model, x = conditional(), noises(3)
     labels = torch.tensor([3, 0, 9])
     mixture = torch.nn.functional.one_hot(labels, 11).float()
     with torch.no_grad():
         for how in (GuidedSampling(guidance=2.0), GuidedSampling(guidance=-1.0)):
-            whole, mixed = (model.denoiser(how, told)(x, 400.0).x0 for told in (labels, mixture))
+            whole, mixed = (model.denoiser(how, given)(x, 400.0).x0 for given in (labels, mixture))
             torch.testing.assert_close(whole, mixed)
 
 
@@ -335,7 +339,7 @@ def test_a_sharp_mixture_is_a_label() -> None:
 def test_the_gradient_is_that_of_the_log_probability() -> None:
     classifier = noisy().double()
     classifier.place(CPU, "float32")
-    x = torch.randn(3, 1, 28, 28, dtype=torch.float64)
+    x = noises(3).double()
     labels, alpha, sigma = torch.tensor([7, 0, 3]), 0.6, 0.4
 
     def log_probability(x: Tensor) -> Tensor:
@@ -345,7 +349,7 @@ def test_the_gradient_is_that_of_the_log_probability() -> None:
         return network(x / size, log_snr).log_softmax(-1).gather(1, labels[:, None]).squeeze(1)
 
     gradient = classifier.gradient(x, alpha, sigma, labels)
-    direction = torch.randn_like(x)
+    direction = noises(3, seed=1).double()
     step = 1e-4
     with torch.no_grad():
         slope = (log_probability(x + step * direction) - log_probability(x - step * direction)) / (2 * step)
@@ -353,7 +357,7 @@ def test_the_gradient_is_that_of_the_log_probability() -> None:
 
 
 def test_gradients_are_there_even_where_none_are_kept() -> None:
-    classifier, x, labels = noisy(), torch.randn(2, 1, 28, 28), torch.tensor([7, 3])
+    classifier, x, labels = noisy(), noises(2), torch.tensor([7, 3])
     plain = classifier.gradient(x, 0.8, 0.6, labels)
     with torch.inference_mode():
         again = classifier.gradient(x.clone(), 0.8, 0.6, labels.clone())
@@ -362,7 +366,7 @@ def test_gradients_are_there_even_where_none_are_kept() -> None:
 
 
 def test_a_mixture_of_classes_pulls_both_ways() -> None:
-    classifier, x = noisy(), torch.randn(2, 1, 28, 28)
+    classifier, x = noisy(), noises(2)
     first, second = (classifier.gradient(x, 0.8, 0.6, torch.full((2,), label)) for label in (7, 3))
     shares = torch.zeros(2, 11)
     shares[:, 7], shares[:, 3] = 0.25, 0.75
@@ -389,23 +393,73 @@ def test_a_noisy_classifier_learns_from_every_level_of_noise(few: Splits) -> Non
 
 
 def test_a_classifier_of_clean_images_cannot_guide() -> None:
-    with pytest.raises(UsageError, match="take one trained with --noisy"):
-        ClassifierGuided(unconditional(), randomised(Classifier(ClassifierOptions(width=8))))
+    with pytest.raises(UsageError, match="take one trained with `noisy`"):
+        ByClassifier(randomised(Classifier(ClassifierOptions(width=8))))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_a_steered_sample_depends_on_its_seed_and_label_alone(sampler: str) -> None:
-    model = ClassifierGuided(unconditional(), noisy(), 50.0)
-    options: dict[str, Any] = {"sampler": sampler, "steps": 4, "labels": [7, 2]}
+    model, guide = unconditional(), ByClassifier(noisy(), 50.0)
+    options: dict[str, Any] = {"sampler": sampler, "steps": 4, "labels": [7, 2], "guide": guide}
     whole = model.sample(14, seed=3, batch_size=14, **options).int()
     again = model.sample(7, seed=3, batch_size=3, **options).int()
     assert (again - whole[:7]).abs().max() <= 1
-    plain = unconditional().sample(7, seed=3, sampler=sampler, steps=4).int()
+    plain = model.sample(7, seed=3, sampler=sampler, steps=4).int()
     assert (plain - whole[:7]).abs().max() > 1
 
 
-def test_a_steered_model_has_the_weights_of_the_model_and_no_more() -> None:
+def test_a_guided_model_stays_as_it_was() -> None:
+    """Guidance is an object of its own: nothing of it is left in the model, or in the classifier."""
+    model, classifier = unconditional(), noisy()
+    before = [
+        {name: tensor.clone() for name, tensor in part.state_dict().items()} for part in (model, classifier)
+    ]
+    plain = model.sample(3, seed=1, steps=4)
+    attributes = {*vars(model)}
+    guided = model.sample(3, seed=1, steps=4, labels=[7], guide=ByClassifier(classifier, 50.0))
+    assert not torch.equal(guided, plain)
+    for part, weights in zip((model, classifier), before, strict=True):
+        now = part.state_dict()
+        assert now.keys() == weights.keys()
+        assert all(torch.equal(now[name], tensor) for name, tensor in weights.items())
+        assert all(weight.grad is None for weight in part.parameters())
+    assert {*vars(model)} == attributes
+    assert model.classes == 0
+    assert torch.equal(model.sample(3, seed=1, steps=4), plain)
+    with pytest.raises(UsageError, match="takes no `labels`"):
+        model.sample(1, labels=[7])
+
+
+def test_one_model_takes_one_guide_after_another() -> None:
+    model, classifier = unconditional(), noisy()
+    guides = [ByClassifier(classifier, scale) for scale in (20.0, 80.0)]
+
+    def drawn(guide: ByClassifier) -> Tensor:
+        return model.sample(3, seed=1, steps=4, labels=[7], guide=guide)
+
+    first, second = map(drawn, guides)
+    assert not torch.equal(first, second)
+    assert torch.equal(drawn(guides[0]), first)
+    turns = [model.walk(1, 0, 3, model.how(steps=4), labels=[7], guide=guide) for guide in guides]
+    for one, other in zip(*turns, strict=True):  # in turn, a step of each: neither knows of the other
+        last = one.x, other.x
+    alone = [model.draw(1, 0, 3, model.how(steps=4), labels=[7], guide=guide) for guide in guides]
+    for x, expected in zip(last, alone, strict=True):
+        assert torch.equal((x + 1) / 2, expected)
+
+
+def test_a_guide_brings_its_labels() -> None:
+    model, guide = unconditional(), ByClassifier(noisy())
+    assert guide.classes == 10
+    taken = model.label_sequence(None, 8, 4, guide)
+    assert taken is not None
+    assert taken.tolist() == [8, 9, 0, 1]
+    with pytest.raises(UsageError, match="there is no label 10: those of this model are 0 to 9"):
+        model.sample(1, labels=[10], guide=guide)
+
+
+def test_a_guide_of_no_strength_changes_nothing() -> None:
     model = unconditional()
-    steered = ClassifierGuided(model, noisy())
-    assert [*steered.state_dict()] == [*model.state_dict()]
-    assert steered.classes == 10
+    plain = model.sample(3, seed=1, steps=4).int()
+    guided = model.sample(3, seed=1, steps=4, labels=[7], guide=ByClassifier(noisy(), 0.0)).int()
+    assert (guided - plain).abs().max() <= 1

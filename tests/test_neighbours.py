@@ -13,7 +13,7 @@ from genmnist.evaluation.neighbours import near_copies, nearest, thresholds
 
 def test_the_nearest_is_that_of_brute_force(few: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "_ROWS", 70)
-    monkeypatch.setattr(neighbours, "_COLUMNS", 130)
+    monkeypatch.setattr(neighbours, "_NUMBERS", 130 * 784)
     ours, theirs = few.test.images, few.train.images
     table = torch.cdist(ours.flatten(1).double() / 255, theirs.flatten(1).double() / 255)
     distances, indices = table.min(1)
@@ -44,9 +44,10 @@ def test_nothing_is_near_nothing(few: Splits) -> None:
 @pytest.fixture(scope="module")
 def halves(mnist: Splits) -> Splits:
     """A part of the training digits; half of the test digits, the other half being as good as new."""
-    train, test = mnist
+    train, _, test = mnist
     return Splits(
         Dataset("mnist", train.images[:8000], train.labels[:8000]),
+        mnist.validation,
         Dataset("mnist", test.images[::2], test.labels[::2]),
     )
 
@@ -79,5 +80,6 @@ def test_copies_need_thresholds_and_samples(few: Splits) -> None:
         near_copies(few.test.images[:0], torch.tensor([]).long(), train, limits)
     # A class that the test digits lack has the threshold of them all.
     ones = few.test.labels == 1
-    alone = Splits(few.train, Dataset("ones", few.test.images[ones], few.test.labels[ones]))
+    alone = Splits(few.train, few.validation, Dataset("ones", few.test.images[ones], few.test.labels[ones]))
     assert torch.equal(thresholds(alone), thresholds(alone)[1].expand(10))
+    assert thresholds(alone, 12).shape == (12,)

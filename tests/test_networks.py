@@ -10,9 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from genmnist.families.ddpm import DiffusionOptions
 from genmnist.nn.blocks import AdaptiveNorm, Attention, NoiseLevel, ResBlock, normalised
 from genmnist.nn.unet import SIZES, Size, UNet
-from genmnist.presets import DiffusionOptions
+from genmnist.options import fields
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
 
 
 def disturb(network: nn.Module) -> None:
@@ -111,5 +117,5 @@ def test_every_weight_of_the_unet_learns() -> None:
 
 
 def test_sizes_are_those_that_options_name() -> None:
-    (field,) = (field for field in dataclasses.fields(DiffusionOptions) if field.name == "size")
-    assert {"auto", *SIZES} == set(field.metadata["choices"])
+    (field,) = (field for field in fields(DiffusionOptions) if field.name == "size")
+    assert {"auto", *SIZES} == set(field.choices)

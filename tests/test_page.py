@@ -18,7 +18,7 @@ from playwright.sync_api import Browser
 from browser import Scheme, chromium, inspect
 from genmnist.errors import GenmnistError
 from genmnist.figures import animation, curves, grid
-from genmnist.figures.page import Page, Picture, Section, Table, write
+from genmnist.report.page import Page, Picture, Section, Table, write
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> \"'> &amp; {{ 7 * 7 }} " + "long" * 60
 DIGITS = torch.randint(0, 256, (220, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

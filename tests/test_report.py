@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 from playwright.sync_api import Browser
 
 from browser import chromium, inspect
-from conftest import Command, one_sentence, picture
+from conftest import Command, metadata, one_sentence, picture
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +25,6 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the report of the bundled models."""
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("report")
     done = subprocess.run(
         [sys.executable, "-m", "genmnist", "report", "--device", "cpu"],
@@ -44,6 +44,20 @@ def test_all_eight_figures_stand_beside_the_page(report: Path) -> None:
     assert "genmnist interpolate vae --space pixel --model bundled --seed 0 --out figure-5.png" in text
     assert "times the floor" in text
     assert "does not hold" in text  # of the claim that most latent factors are unused
+
+
+def test_the_command_below_a_figure_draws_it(genmnist: Command, report: Path, tmp_path: Path) -> None:
+    for words in (
+        "genmnist sample vae --model bundled --seed 0 --out figure-2.png",
+        "genmnist interpolate vae --space pixel --model bundled --seed 0 --out figure-5.png",
+        "genmnist sample cfg --guidance-sweep -1,0,1,3,8 --model bundled --seed 0 --out cfg-sweep.png",
+    ):
+        file = words.split()[-1]
+        assert metadata(report / file)["Command"] == words
+        done = genmnist(*words.split()[1:], "--device", "cpu")
+        assert done.status == 0, done.err
+        with Image.open(report / file) as drawn, Image.open(tmp_path / file) as again:
+            assert ImageChops.difference(drawn, again).getbbox() is None
 
 
 @pytest.mark.parametrize("width", [360, 1440])

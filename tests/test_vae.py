@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from conftest import CPU, weight
 from genmnist.data import Splits, scale
 from genmnist.errors import UsageError
-from genmnist.models import VAE
+from genmnist.families.vae import PriorSampling, VAEOptions
+from genmnist.models import VAE, ClassifierFree
 from genmnist.models.paths import lerp, slerp
 from genmnist.models.vae import gaussian_kl
-from genmnist.presets import VAEOptions
 from genmnist.randomness import reseed
 
 
@@ -89,8 +90,8 @@ def test_sample_k_depends_on_seed_and_k_alone(small_vae: VAE, temperature: float
     assert not torch.equal(whole, small_vae.sample(64, seed=2, temperature=temperature))
 
 
-def test_samples_emerge_from_the_centre_of_the_prior(small_vae: VAE) -> None:
-    frames = list(small_vae.emerge(3, seed=0))
+def test_samples_come_from_the_centre_of_the_prior(small_vae: VAE) -> None:
+    frames = list(small_vae.frames(3, seed=0))
     assert torch.equal(frames[-1], small_vae.sample(3, seed=0))
     assert torch.equal(frames[0][0], frames[0][1])
 
@@ -98,10 +99,10 @@ def test_samples_emerge_from_the_centre_of_the_prior(small_vae: VAE) -> None:
 def test_a_traversal_moves_one_factor_at_a_time(small_vae: VAE) -> None:
     base, values = small_vae.prior(0)[0], torch.linspace(-2, 2, 5)
     rows = small_vae.traverse(base, values)
-    assert rows.shape == (4, 5, 28, 28)
+    assert rows.shape == (4, 5, 1, 28, 28)
     z = base.clone()
     z[2] = 1.0
-    torch.testing.assert_close(rows[2, 3], small_vae.decode(z[None])[0, 0].detach())
+    torch.testing.assert_close(rows[2, 3], small_vae.decode(z[None])[0].detach())
 
 
 @pytest.mark.parametrize("path", ["lerp", "slerp"])
@@ -109,16 +110,16 @@ def test_latent_walks_end_at_their_end_points(small_vae: VAE, path: str) -> None
     z = small_vae.prior(0, 6)
     alphas = torch.linspace(0, 1, 11)
     walk = small_vae.interpolate(z[:3], z[3:], alphas, "latent", path)
-    torch.testing.assert_close(walk[:, 10], small_vae.decode(z[:3]).squeeze(1).detach())
-    torch.testing.assert_close(walk[:, 0], small_vae.decode(z[3:]).squeeze(1).detach())
+    torch.testing.assert_close(walk[:, 10], small_vae.decode(z[:3]).detach())
+    torch.testing.assert_close(walk[:, 0], small_vae.decode(z[3:]).detach())
     middle = {"lerp": lerp, "slerp": slerp}[path](z[:3], z[3:], alphas)[:, 5]
-    torch.testing.assert_close(walk[:, 5], small_vae.decode(middle).squeeze(1).detach())
+    torch.testing.assert_close(walk[:, 5], small_vae.decode(middle).detach())
 
 
 def test_pixel_walks_are_fades(small_vae: VAE) -> None:
     z = small_vae.prior(0, 2)
     walk = small_vae.interpolate(z[:1], z[1:], torch.linspace(0, 1, 3), "pixel")
-    start, end = (small_vae.decode(z[k : k + 1])[0, 0].detach() for k in (0, 1))
+    start, end = (small_vae.decode(z[k : k + 1])[0].detach() for k in (0, 1))
     torch.testing.assert_close(walk[0], torch.stack((end, (start + end) / 2, start)))
 
 
@@ -153,9 +154,35 @@ def test_usage_is_the_mean_kl_and_counts_active_factors(small_vae: VAE, few: Spl
 )  # fmt: skip
 def test_options_that_make_no_sense(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        VAE.from_options(options)
+        VAEOptions.of(options)
 
 
 def test_numbers_that_make_no_sense(small_vae: VAE) -> None:
-    with pytest.raises(UsageError, match="1 or more"):
+    with pytest.raises(UsageError, match=r"`num` .*1 or more, not 0") as caught:
         small_vae.sample(0)
+    assert "--" not in str(caught.value)
+    with pytest.raises(UsageError, match=r"`batch_size` .*1 or more, not 3 and -1"):
+        small_vae.sample(3, batch_size=-1)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"labels": [7]}, "this model takes no `labels`"),
+        ({"temprature": 9}, "there is no option 'temprature' here; there are temperature"),
+        ({"labels": [7], "temprature": 9}, "there is no option 'temprature'"),
+        ({"temperature": -1}, "`temperature` must be a number between 0 and 100, not -1"),
+        ({"how": PriorSampling(), "temperature": 1.0}, "two ways to say one thing"),
+    ],
+)
+def test_ways_of_sampling_that_make_no_sense(small_vae: VAE, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        small_vae.sample(1, **options)
+
+
+def test_a_vae_is_not_guided(small_vae: VAE) -> None:
+    guide = ClassifierFree(classes=10, strength=1.0)
+    with pytest.raises(UsageError, match="cannot be guided"):
+        small_vae.sample(1, guide=guide)
+    with pytest.raises(UsageError, match="cannot be guided"):
+        next(small_vae.frames(1, guide=guide))

@@ -11,10 +11,11 @@ import genmnist
 from conftest import CPU
 from genmnist.data import Dataset, Splits, quantise, scale
 from genmnist.errors import UsageError
-from genmnist.evaluation.distances import bundled_classifier
-from genmnist.evaluation.walks import Walks, pairs_of_digits, walks
+from genmnist.evaluation.distances import bundled_features
+from genmnist.evaluation.document import Walks
+from genmnist.evaluation.walks import pairs_of_images, walks
+from genmnist.families.ddpm import DiffusionOptions
 from genmnist.models import VAE, Classifier, Diffusion
-from genmnist.presets import DiffusionOptions
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def trained() -> VAE:
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return bundled_classifier(CPU)
+    return bundled_features(CPU).classifier
 
 
 def seen(images: torch.Tensor, classifier: Classifier, data: Splits) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,12 +41,12 @@ def seen(images: torch.Tensor, classifier: Classifier, data: Splits) -> tuple[to
 def test_a_walk_is_what_interpolation_shows(trained: VAE, classifier: Classifier, few: Splits) -> None:
     *_, last = walks(trained, few, classifier, pairs=6, points=5, batch_size=4, seed=3)
     assert last.pairs == 6
-    assert last.alphas == [0, 0.25, 0.5, 0.75, 1]
-    start, end = (trained.embed(few.test.images[at]) for at in pairs_of_digits(few.test, 6, 3))
+    assert list(last.alphas) == [0, 0.25, 0.5, 0.75, 1]
+    start, end = (trained.embed(few.test.images[at]) for at in pairs_of_images(few.test, 6, 3))
     for space, walk in (("latent", last.latent), ("pixel", last.pixel)):
-        images = trained.interpolate(start, end, torch.tensor(last.alphas), space)
+        images = trained.interpolate(start, end, torch.tensor(last.alphas), space, "lerp")
         for point in range(5):
-            confidence, distance = seen(images[:, point, None], classifier, few)
+            confidence, distance = seen(images[:, point], classifier, few)
             assert walk.confidence[point] == pytest.approx(confidence.mean().item(), abs=1e-3)
             assert walk.distance[point] == pytest.approx(distance.mean().item(), abs=1e-3)
             error = distance.std().item() / math.sqrt(6)
@@ -55,7 +56,7 @@ def test_a_walk_is_what_interpolation_shows(trained: VAE, classifier: Classifier
 
 def test_the_ends_are_the_end_images(trained: VAE, classifier: Classifier, few: Splits) -> None:
     *_, last = walks(trained, few, classifier, pairs=8, points=3)
-    start, end = pairs_of_digits(few.test, 8)
+    start, end = pairs_of_images(few.test, 8)
     for point, at in ((0, end), (2, start)):
         with torch.inference_mode():
             ends = trained.decode(trained.embed(few.test.images[at]))
@@ -89,19 +90,26 @@ def test_walks_do_not_depend_on_the_batch(trained: VAE, classifier: Classifier, 
 def test_noise_is_walked_through_too(classifier: Classifier, few: Splits) -> None:
     torch.manual_seed(0)
     model = Diffusion(DiffusionOptions(size="tiny")).place(CPU, "float32").eval()
-    *_, last = walks(model, few, classifier, pairs=2, ends="prior", points=3, steps=2)
+    how = model.how(sampler="dpm-solver", steps=2)
+    *_, last = walks(model, few, classifier, pairs=2, ends="prior", points=3, how=how)
     assert last.latent.distance[0] == last.pixel.distance[0]
     assert last.latent.distance[2] == last.pixel.distance[2]
-    assert all(math.isfinite(error) for error in last.latent.confidence_error)
+    assert all(error is not None for error in last.latent.confidence_error)
+    alone, both = walks(model, few, classifier, pairs=2, ends="prior", points=3, batch_size=1, how=how)
+    assert (alone.pairs, both.pairs) == (1, 2)
+    assert alone.latent.confidence_error == (None, None, None)
 
 
 def test_pairs_have_different_labels(few: Splits) -> None:
-    start, end = pairs_of_digits(few.test, 2000, 1)
+    start, end = pairs_of_images(few.test, 2000, 1)
     assert (few.test.labels[start] != few.test.labels[end]).all()
-    assert not torch.equal(start, pairs_of_digits(few.test, 2000, 2)[0])
+    assert not torch.equal(start, pairs_of_images(few.test, 2000, 2)[0])
     ones = few.test.labels == 1
-    with pytest.raises(UsageError, match="same label"):
-        pairs_of_digits(Dataset("ones", few.test.images[ones], few.test.labels[ones]), 3)
+    alone = Dataset("ones", few.test.images[ones], few.test.labels[ones])
+    start, end = pairs_of_images(alone, 2000)
+    assert (start != end).all()
+    with pytest.raises(UsageError, match="no way to another"):
+        pairs_of_images(Dataset("one", alone.images[:1], alone.labels[:1]), 3)
 
 
 @pytest.mark.parametrize("options", [{"pairs": 1}, {"batch_size": 0}, {"points": 4}, {"ends": "letters"}])

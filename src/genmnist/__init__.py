@@ -13,8 +13,10 @@ from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.version import __version__
 
 if TYPE_CHECKING:
-    from genmnist.api import info, load, resume, train
-    from genmnist.runs import Run, find
+    from genmnist.api import info, load, report, resume, train
+    from genmnist.registry import plugin
+    from genmnist.runs.find import find
+    from genmnist.runs.folder import Run
 
 __all__ = [
     "GenmnistError",
@@ -25,13 +27,17 @@ __all__ = [
     "find",
     "info",
     "load",
+    "plugin",
+    "report",
     "resume",
     "train",
 ]
 
 _LAZY = {
-    **dict.fromkeys(("info", "load", "resume", "train"), "genmnist.api"),
-    **dict.fromkeys(("Run", "find"), "genmnist.runs"),
+    **dict.fromkeys(("info", "load", "report", "resume", "train"), "genmnist.api"),
+    "Run": "genmnist.runs.folder",
+    "find": "genmnist.runs.find",
+    "plugin": "genmnist.registry",
 }
 
 

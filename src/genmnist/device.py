@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import platform
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from genmnist.errors import GenmnistError, UsageError
 if TYPE_CHECKING:
     import torch
 
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -57,21 +58,17 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    # A denormal costs the CPU a hundred cycles, and Adam's averages of the gradients of pixels that are
-    # almost never lit decay into millions of them. The flag is per thread and inherited, so it must be set
-    # before the first parallel operation starts the workers.
-    torch.set_flush_denormal(True)
     check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise GenmnistError(f"there is no CUDA device here for --device {name}; use --device cpu or auto")
+        raise GenmnistError(f"there is no CUDA device here for `device` {name}; take cpu or auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise GenmnistError(f"there is no device {name} here: the last of {count} is cuda:{count - 1}")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise GenmnistError("there is no MPS device here; use --device cpu or auto")
+        raise GenmnistError("there is no MPS device here; take `device` cpu or auto")
     return device
 
 
@@ -90,54 +87,83 @@ def gigaflops(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 * rounds / best / 1e9
 
 
-@dataclass(frozen=True)
-class Precision:
-    """The precision of a network's arithmetic on one device; everything else stays in float32."""
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return the precision called `name`; `auto` is bfloat16 where the hardware has it, else float32.
 
-    name: str
-    device: torch.device
+    Raises:
+        UsageError: there is no such precision.
+    """
+    import torch
 
-    @classmethod
-    def choose(cls, name: str, device: torch.device) -> Precision:
-        """Return the precision called `name`; `auto` is bfloat16 where the hardware has it, else float32.
+    check_precision(name)
+    if name != "auto":
+        return name
+    if device.type == "cpu":
+        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # of which torch has no public name yet
+    else:
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if native else "float32"
 
-        Raises:
-            UsageError: there is no such precision.
-        """
-        import torch
 
-        check_precision(name)
-        if name == "auto":
-            if device.type == "cpu":
-                native = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            else:
-                native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-            name = "bfloat16" if native else "float32"
-        return cls(name, device)
+@contextlib.contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Run a network in a precision: activations are kept in it, and products taken in it."""
+    import torch
 
-    @contextlib.contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Run a network in this precision: activations are kept in it, and products taken in it."""
-        import torch
+    with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
+        yield
 
-        with torch.autocast(self.device.type, getattr(torch, self.name), enabled=self.name != "float32"):
-            yield
 
-    @contextlib.contextmanager
-    def products(self) -> Iterator[None]:
-        """Keep float32, but multiply its matrices in lower precision: bfloat16, or TF32 on a GPU.
+@contextlib.contextmanager
+def products(device: torch.device, precision: str) -> Iterator[None]:
+    """Keep float32, but multiply its matrices in lower precision: bfloat16, or TF32 on a GPU.
 
-        In a small MLP on a CPU the conversions that autocast puts around each product cost more than they
-        save. Backward passes run under this too, for the float32 products that autocast leaves.
-        """
-        import torch
+    In a small MLP on a CPU the conversions that autocast puts around each product cost more than they
+    save. Backward passes run under this too, for the float32 products that autocast leaves.
+    """
+    import torch
 
-        if self.name == "float32":
-            yield
-            return
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("medium" if self.device.type == "cpu" else "high")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+    if precision == "float32":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if device.type == "cpu" else "high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextlib.contextmanager
+def computing(threads: int | None = None, deterministic: bool = False) -> Iterator[None]:
+    """Compute with so many threads, denormals flushed to zero, and leave the process as it was found.
+
+    A denormal costs the CPU a hundred cycles, and Adam's averages of the gradients of pixels that are almost
+    never lit decay into millions of them. The flag is per thread and inherited: workers that torch has
+    started before keep the one they have.
+
+    Args:
+        threads: of a CPU; None leaves them as they are.
+        deterministic: use only kernels that give the same bits each time; slower, on a GPU.
+    """
+    import torch
+
+    threads_before, workspace_before = torch.get_num_threads(), os.environ.get(_WORKSPACE)
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
+    warn_before = torch.is_deterministic_algorithms_warn_only_enabled()
+    flushed = (torch.full((1,), 1e-40) * 1.0).item() == 0
+    torch.set_flush_denormal(True)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if deterministic:
+        os.environ.setdefault(_WORKSPACE, ":4096:8")  # without which torch refuses to multiply on a GPU
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)
+        torch.set_num_threads(threads_before)
+        if deterministic:  # or leave it alone: the call imports a compiler, which takes seconds
+            torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_before)
+            if workspace_before is None:
+                os.environ.pop(_WORKSPACE, None)

@@ -1,4 +1,9 @@
-"""What genmnist says when it cannot do what it was asked: one sentence, and an exit status."""
+"""What genmnist says when it cannot do what it was asked: one sentence, and an exit status.
+
+A sentence names an argument by its Python name, in backticks; the command line shows the option instead.
+"""
+
+from pathlib import Path
 
 
 class GenmnistError(Exception):
@@ -14,6 +19,14 @@ class UsageError(GenmnistError):
 
 
 class InterruptedRunError(GenmnistError):
-    """A training run was interrupted after its state was saved; the message says how to resume."""
+    """A training run was interrupted after its state was saved.
+
+    Attributes:
+        folder: the run folder, by which it is resumed.
+    """
 
     exit_status = 130
+
+    def __init__(self, sentence: str, folder: Path) -> None:
+        super().__init__(sentence)
+        self.folder = folder

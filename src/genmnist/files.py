@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and reading documents that may be anything."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
 
 from genmnist.errors import GenmnistError
+
+_Document = TypeVar("_Document")
+_MOST_BYTES = 1 << 24  # of a document; the largest that genmnist writes is a hundredth of it
 
 # How the names of the folders begin in which files are written before they take their place.
 TEMPORARY = ".genmnist-writing-"
@@ -53,6 +59,40 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, content: str) -> None:
     """Write `content` to `path` in UTF-8, whole or not at all. Raises GenmnistError as `replacing` does."""
     write_bytes(path, content.encode())
+
+
+def read_document(path: Path, form: type[_Document], mend: str) -> _Document:
+    """Return the JSON document in a file, of a declared type.
+
+    Args:
+        path: the file.
+        form: the type.
+        mend: what to do about a damaged one.
+
+    Raises:
+        GenmnistError: it cannot be read, or is not of that type.
+    """
+    try:
+        return msgspec.json.decode(read_bytes(path, _MOST_BYTES, mend), type=form)
+    except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
+        raise GenmnistError(f"{path} is damaged: {mend}") from error
+
+
+def read_bytes(path: Path, most: int, mend: str) -> bytes:
+    """Return the content of a regular file of at most so many bytes. Raises GenmnistError if it is none."""
+    try:
+        if path.exists() and not path.is_file():
+            raise GenmnistError(f"{path} is no regular file: {mend}")
+        if path.stat().st_size > most:
+            raise GenmnistError(f"{path} is larger than {most >> 20:,} MiB: {mend}")
+        return path.read_bytes()
+    except OSError as error:
+        raise GenmnistError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def write_document(path: str | Path, document: Any) -> None:
+    """Write a document as indented JSON, whole or not at all. Raises GenmnistError as `replacing` does."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 
 
 def cannot_write(path: Path, error: OSError) -> GenmnistError:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Any, NoReturn
 
 from genmnist.errors import GenmnistError
+from genmnist.registry import plugin
+
+_OUT_OF_MEMORY = "out of memory: take a smaller `batch_size` or a smaller model"
 
 
 def main() -> None:
@@ -16,17 +22,21 @@ def main() -> None:
 
     0 done, 1 failed, 2 used wrongly, 130 interrupted; every failure is one sentence on standard error.
     """
-    from genmnist.cli.app import app
-
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    words = sys.argv[1:]
     try:
-        status = app(standalone_mode=False)
+        for target in _plugins(words):
+            plugin(target)
+
+        from genmnist.cli.app import build
+
+        status = build(words)(standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
     except GenmnistError as error:
-        _fail(str(error), error.exit_status)
+        _fail(_with_dashes(str(error), words), error.exit_status)
     except BrokenPipeError:
         _discard_output()  # whoever read our output has left; there is no one to tell
         sys.exit(1)
@@ -35,7 +45,7 @@ def main() -> None:
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{(error.strerror or str(error)).lower()}", 1)
     except MemoryError:
-        _fail("out of memory: take a smaller --batch-size or a smaller model", 1)
+        _fail(_with_dashes(_OUT_OF_MEMORY, words), 1)
     except Exception as error:
         # Typer's errors, whose class has moved between its versions, know how to say themselves.
         if hasattr(error, "format_message"):
@@ -44,11 +54,52 @@ def main() -> None:
                 sys.exit(status)  # a command without its arguments, which has shown its help
             _fail(error.format_message(), status)
         if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-            _fail("out of memory: take a smaller --batch-size or a smaller model", 1)
+            _fail(_with_dashes(_OUT_OF_MEMORY, words), 1)
         raise
     if status == 130:  # Typer has caught the Ctrl-C
         _fail("interrupted", 130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _plugins(words: Sequence[str]) -> Iterator[str]:
+    """Yield what the option --plugin names: plugins add choices and commands, so they come before these."""
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        if word == "--":
+            return
+        if word == "--plugin" and following:
+            yield following
+        elif word.startswith("--plugin="):
+            yield word.removeprefix("--plugin=")
+
+
+def _with_dashes(sentence: str, words: Sequence[str]) -> str:
+    """Return a sentence in which the arguments of the command that was run stand as its options.
+
+    The library names an argument in backticks, as `batch_size`; the user of the command knows --batch-size.
+    """
+    if "`" not in sentence:
+        return sentence
+    import typer
+
+    from genmnist.cli.app import build
+
+    command: Any = typer.main.get_command(build())
+    options = {"plugin": "--plugin"}  # which every command has
+    # Any command may say how a model is to be trained: "take one trained with `noisy`".
+    for training in command.commands["train"].commands.values():
+        options |= _names(training)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        options |= _names(command)
+    return re.sub(r"`(\w+)`", lambda match: options.get(match[1], match[0]), sentence)
+
+
+def _names(command: Any) -> dict[str, str]:
+    """Return the options of a command by the names of their arguments."""
+    options = (parameter for parameter in command.params if parameter.param_type_name == "option")
+    return {option.name: option.opts[0] for option in options}
 
 
 def _fail(sentence: str, status: int) -> NoReturn:

@@ -9,18 +9,9 @@ import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
-from genmnist.errors import GenmnistError
-from genmnist.presets import FAMILIES
-from genmnist.runs import EVALUATION, Run
-
-_EVALUATED = {
-    "distance": ("samples", "images", "frechet", "value"),
-    "times floor": ("samples", "ratio"),
-    "precision": ("samples", "images", "manifold", "precision"),
-    "recall": ("samples", "images", "manifold", "recall"),
-    "label kept": ("samples", "label_agreement"),
-    "bits/dim": ("likelihood", "exact", "bits"),
-}
+from genmnist.errors import GenmnistError, UsageError
+from genmnist.registry import FAMILIES
+from genmnist.runs.folder import Run
 
 
 def compare(
@@ -38,10 +29,11 @@ def compare(
 
     from genmnist.figures import curves
 
-    curves.compare({name: (row["family"], Run(name).metrics) for name, row in rows.items()}, out)
+    metrics = {name: [line.flat() for line in Run(name).metrics] for name in rows}
+    curves.compare({name: (row["family"], metrics[name]) for name, row in rows.items()}, out)
     known = {key for row in rows.values() for key, value in row.items() if value is not None}
-    heads = [key for key in next(iter(rows.values())) if key in known]
-    cells = ([name, *(_text(row[head]) for head in heads)] for name, row in rows.items())
+    heads = [key for key in dict.fromkeys(key for row in rows.values() for key in row) if key in known]
+    cells = ([name, *(_text(row.get(head)) for head in heads)] for name, row in rows.items())
     output.table(cells, ["run", *heads])
     output.note(runs=[{"run": name, **row} for name, row in rows.items()])
     with Image.open(out) as picture:
@@ -51,25 +43,34 @@ def compare(
 
 def _facts(run: Run) -> dict[str, Any]:
     """Return what is known of a run, finished or not, evaluated or not."""
+    from genmnist.evaluation import document
+
     config, metrics = run.config, run.metrics
-    if config.get("family") not in FAMILIES:
-        raise GenmnistError(f"{run.config_file} is damaged: it names no family that genmnist knows")
-    last: dict[str, Any] = metrics[-1] if metrics else {}
+    try:
+        FAMILIES.check(config.family)
+    except UsageError as error:
+        raise GenmnistError(f"{run.config_file} is damaged, or needs a `plugin`: {error}") from error
+    last = metrics[-1] if metrics else None
     facts = {
-        "family": config.get("family"),
-        "preset": config.get("preset"),
-        "seed": config.get("seed"),
+        "family": config.family,
+        "preset": config.preset,
+        "seed": config.seed,
         "epochs": len(metrics),
-        "steps": last.get("step"),
-        "seconds": last.get("seconds"),
-        "val_loss": last.get("val_loss"),
+        "steps": last and last.step,
+        "seconds": last and last.seconds,
+        "val_loss": last and last.val_loss,
     }
-    evaluation = run.read(EVALUATION)
-    for name, path in _EVALUATED.items():
-        value: Any = evaluation
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        facts[name] = value
+    if run.evaluation_file.exists():
+        found = document.read(run.evaluation_file)
+        samples = found.samples
+        facts |= {
+            "distance": samples.images.frechet.value,
+            "times floor": samples.ratio,
+            "precision": samples.images.manifold.precision,
+            "recall": samples.images.manifold.recall,
+            "label kept": samples.label_agreement,
+            "bits/dim": found.likelihood.exact.bits if found.likelihood else None,
+        }
     return facts
 
 

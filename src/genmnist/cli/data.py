@@ -11,19 +11,26 @@ if TYPE_CHECKING:
     from genmnist.data.sources import Described
 
 
-def data(data_dir: opt.DataDir = None, quiet: opt.Quiet = False, as_json: opt.Json = False) -> None:
+def data(
+    data_dir: opt.DataDir = None,
+    image_size: opt.ImageSize = None,
+    colour: opt.Colour = None,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
     """Show the data sets: their sizes, where they are, and whether their sums were verified."""
     output = Output("data", as_json, quiet)
 
     from genmnist.data import describe
 
-    rows = describe(data_dir)
-    heads = ("set", "train", "test", "state", "where", "what")
+    rows = describe(data_dir, image_size=image_size, colour=colour)
+    heads = ("set", "images", "train", "validation", "test", "state", "where", "what")
     output.table((_cells(row) for row in rows), heads)
     output.note(sets=[vars(row) for row in rows])
     output.finish()
 
 
 def _cells(row: Described) -> list[str]:
-    sizes = ["" if size is None else f"{size:,}" for size in (row.train, row.test)]
-    return [row.name, *sizes, row.state, row.place, row.about]
+    sizes = ["" if size is None else f"{size:,}" for size in (row.train, row.validation, row.test)]
+    shape = " x ".join(map(str, row.shape)) if row.shape else ""
+    return [row.name, shape, *sizes, row.state, row.place, row.about]

@@ -18,22 +18,23 @@ def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.J
 
     from genmnist import api
     from genmnist.data import load
-    from genmnist.device import Precision, choose_device, describe_machine, gigaflops
-    from genmnist.runs import KINDS, find
+    from genmnist.device import choose_device, choose_precision, describe_machine, gigaflops
+    from genmnist.runs.find import WEIGHTS, Found
 
     place = choose_device(device)
     facts: dict[str, object] = {
         **api.versions(),
         "machine": describe_machine(),
         "device": str(place),
-        "precision": Precision.choose("auto", place).name,
+        "precision": choose_precision("auto", place),
     }
     for dtype in (torch.float32, torch.bfloat16):
         facts[f"{str(dtype).removeprefix('torch.')}_gflops"] = round(gigaflops(place, dtype))
     problems = 0
     shipped: dict[str, Callable[[], object]] = {"mnist": load}
-    for kind in KINDS:
-        shipped[f"bundled {kind}"] = functools.partial(api.load_found, find(kind, "bundled"), device=device)
+    for path in sorted(WEIGHTS.glob("*.safetensors")):
+        found = Found(path, "bundled")
+        shipped[f"bundled {path.stem}"] = functools.partial(api.load_found, found, device=device)
     for name, check in shipped.items():
         try:
             check()

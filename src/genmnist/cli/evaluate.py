@@ -1,6 +1,7 @@
 """`genmnist evaluate`: numbers beside the pictures."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -10,31 +11,34 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
-from genmnist.presets import SAMPLING
-from genmnist.runs import EVALUATION, Run, find, write_json
+from genmnist.families import Family
+from genmnist.runs.find import Found, find, find_data
+from genmnist.runs.folder import EVALUATION
 
 if TYPE_CHECKING:
-    from genmnist.evaluation.whole import Watch, Whole
-    from genmnist.models import Generator
+    import torch
 
-app = typer.Typer(help="Measure a model, or images from anywhere.", no_args_is_help=True)
-
-_ABOUT = {
-    "vae": "Measure a variational autoencoder: its samples, its bounds, its latent factors, its walks.",
-    "ddpm": "Measure a diffusion model: its samples, its likelihood, its reverse process, its walks.",
-    "cfg": "Measure a diffusion model with labels: its samples and whether they are what was asked for.",
-}
+    from genmnist.evaluation.distances import FeatureSpace
+    from genmnist.evaluation.suite import Evaluation, Watch
 
 Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work: rougher numbers in a minute.")]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        help="Measure in the features of a classifier of your own: a run or a file of `train classifier`.",
+        show_default="those of the classifier that ships, which knows digits",
+    ),
+]
 
 
-def _command(family: str) -> Callable[..., None]:
-    kind = SAMPLING[family]
+def command(family: Family) -> Callable[..., None]:
+    """Return `evaluate` for a family."""
+    sampling = cast("Any", family.sampling)
 
     def evaluate(
         common: opt.Common,
         how: dict[str, Any],
-        digits: opt.RealDigits,
+        data: opt.Data,
         num: Annotated[
             int | None,
             typer.Option(
@@ -47,54 +51,55 @@ def _command(family: str) -> Callable[..., None]:
             ),
         ] = None,
         quick: Quick = False,
+        features: Features = None,
         out: Annotated[
             Path | None,
             typer.Option(
                 help="The folder for evaluation.json and its figures.",
-                show_default=f"the run's, else {family}-evaluation",
+                show_default=f"the run's, else {family.name}-evaluation",
             ),
         ] = None,
     ) -> None:
-        output = Output(f"evaluate {family}", common.as_json, common.quiet)
-        options = kind.choose(**how).asdict()
-        found = find(family, common.model)
-        run = Run(found.path.parent) if found.path == Run(found.path.parent).model_file else None
-        folder = out or (run.folder if run else Path(f"{family}-evaluation"))
+        output = Output(f"evaluate {family.name}", common.as_json, common.quiet)
+        chosen, given = sampling.choose(**how), data.given()
+        found = find(family.name, common.model)
+        own = find("classifier", features) if features else None
+        folder = out or (found.run.folder if found.run else Path(f"{family.name}-evaluation"))
         if out:
             opt.check_folder(out)
         opt.check_writable(folder)
 
-        import dataclasses
+        from genmnist.evaluation import suite
+        from genmnist.models import Generator
 
-        from genmnist import api
-        from genmnist.evaluation import distances, whole
-
-        model = cast("Generator", common.load(found, family, output))
-        data = api.trained_on(model, digits.dataset, digits.data_dir)
-        effort = whole.QUICK if quick else whole.FULL
+        model = cast("Generator", common.load(found, family.name, output))
+        splits = find_data(model.trained, **given)
+        effort = suite.QUICK if quick else suite.FULL
         if num is not None:
             effort = dataclasses.replace(effort, num=num)
-        classifier = distances.bundled_classifier(model.device)
+        space = _space(own, model.device)
         with _stages(output) as watch:
-            measured = whole.measure(model, data, classifier, effort, watch, common.seed, **options)
-        output.note(data=data.test.name, data_checksum=data.checksum(), given_labels=bool(model.classes))
-        _show(output, measured, folder, {"num": effort.num, "quick": quick, **options})
+            measured = suite.measure(model, splits, space, effort, watch, common.seed, chosen)
+        facts = {"num": effort.num, "quick": quick, "options": chosen.asdict()}
+        facts |= {"model": found.origin, "seed": common.seed, "given_labels": bool(model.classes)}
+        _show(
+            output, measured, folder, facts | {"data": splits.test.name, "data_checksum": splits.checksum()}
+        )
 
-    evaluate.__doc__ = _ABOUT[family]
-    kinds: dict[str, type] = {"common": opt.Common, "how": kind, "digits": opt.RealDigits}
-    return opt.with_options(evaluate, kinds, opt.sampling_default)
-
-
-for _family in SAMPLING:
-    app.command(_family)(_command(_family))
+    groups = {"common": opt.Common, "how": sampling, "data": opt.Data}
+    return opt.with_options(evaluate, groups, opt.sampling_default(sampling))
 
 
 def _samples(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE.npz", help="`images` uint8 [n, 28, 28], and `labels` if asked for."),
+        typer.Argument(
+            metavar="FILE.npz",
+            help="`images` uint8 \\[n, height, width], in colour \\[…, 3], and `labels` if there are.",
+        ),
     ],
-    digits: opt.RealDigits,
+    data: opt.Data,
+    features: Features = None,
     out: Annotated[Path, typer.Option(help="The folder for evaluation.json and its figures.")] = Path(
         "samples-evaluation"
     ),
@@ -107,21 +112,36 @@ def _samples(
     opt.check_folder(out)
     if not file.is_file():
         raise UsageError(f"there is no file {file}: name an .npz file with an array `images`")
+    own = find("classifier", features) if features else None
+    given = dict(data.given())
 
     from genmnist.data import arrays, load
     from genmnist.device import choose_device
-    from genmnist.evaluation import distances, whole
+    from genmnist.evaluation import suite
 
     images, labels = arrays.read(file)
-    classifier = distances.bundled_classifier(choose_device(device))
-    data = load(digits.dataset or "mnist", digits.data_dir)
+    space = _space(own, choose_device(device))
+    name = given.pop("dataset") or "mnist"
+    splits = load(name, **given).validated_on_test()  # whoever drew them may have seen every training image
     with _stages(output) as watch:
-        measured = whole.measure_images(images, data, classifier, labels, watch)
-    output.note(file=str(file), data=data.test.name, data_checksum=data.checksum())
-    _show(output, measured, out, {"num": len(images)})
+        measured = suite.measure_images(images, splits, space, labels, watch)
+    facts = {"file": str(file), "num": len(images)}
+    _show(output, measured, out, facts | {"data": splits.test.name, "data_checksum": splits.checksum()})
 
 
-app.command("samples")(opt.with_options(_samples, {"digits": opt.RealDigits}))
+samples = opt.with_options(_samples, {"data": opt.Data})
+
+
+def _space(own: Found | None, device: "torch.device") -> "FeatureSpace":
+    """Return the features to measure in: those of the classifier named, or of the one that ships."""
+    from genmnist import api
+    from genmnist.evaluation import distances
+    from genmnist.models import Classifier
+
+    if own is None:
+        return distances.bundled_features(device)
+    classifier = api.load_found(own, "classifier", str(device), "float32")
+    return distances.own_features(cast("Classifier", classifier))
 
 
 @contextlib.contextmanager
@@ -140,18 +160,21 @@ def _stages(output: Output) -> "Iterator[Watch]":
         yield watch
 
 
-def _show(output: Output, measured: "Whole", folder: Path, facts: dict[str, Any]) -> None:
+def _show(output: Output, measured: "Evaluation", folder: Path, facts: dict[str, Any]) -> None:
     from PIL import Image
 
     from genmnist import api
     from genmnist.device import describe_machine
+    from genmnist.evaluation import document
     from genmnist.figures import evaluated
 
-    document = measured.document()
-    output.note(**facts, **document, versions=api.versions(), machine=describe_machine())
+    found = measured.document.replace(
+        command=output.document["command"], **facts, versions=api.versions(), machine=describe_machine()
+    )
     pictures = evaluated.save(measured, folder)
-    write_json(folder / EVALUATION, output.document)
-    output.table(evaluated.rows(document), ("", "measured", "real digits"))
+    document.write(folder / EVALUATION, found)
+    output.note(**found.asdict())
+    output.table(evaluated.rows(found), ("", "measured", "real images"))
     with Image.open(pictures[0]) as picture:
         output.wrote(folder, picture)
     output.finish()

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
-from genmnist.runs import KINDS, Run, find
+from genmnist.runs.find import WEIGHTS, Found, find
+from genmnist.runs.folder import Run
 
 
 def info(
@@ -23,19 +25,21 @@ def info(
 ) -> None:
     """Show what a checkpoint or a run folder holds."""
     output = Output("info", as_json, quiet)
-    found = find(what, "bundled") if what in KINDS and not Path(what).exists() else find(None, what)
+    weights = WEIGHTS / f"{what}.safetensors"
+    bundled = not Path(what).exists() and Path(what).name == what and weights.is_file()
+    found = Found(weights, f"the bundled {what}") if bundled else find(None, what)
 
     from genmnist import api
 
-    document, weights = api.info(found.path)
+    header, tensors = api.info(found.path)
     size = found.path.stat().st_size
     facts = {
         "file": str(found.path),
         "bytes": size,
-        **vars(document),
-        "tensors": len(weights),
-        "parameters": sum(tensor.numel() for tensor in weights.values()),
-        "dtype": ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})),
+        **msgspec.to_builtins(header),
+        "tensors": len(tensors),
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "dtype": ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})),
     }
     if Path(what).is_dir():
         run = Run.open(what)

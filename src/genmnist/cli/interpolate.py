@@ -2,58 +2,45 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from genmnist.cli import options as opt
-from genmnist.cli.asking import ASKING, Nothing
 from genmnist.cli.console import Output
+from genmnist.cli.labels import WAYS, NoLabels
 from genmnist.errors import UsageError
-from genmnist.knobs import Knobs
-from genmnist.presets import SAMPLING, GuidedSampling, Sampling
-from genmnist.runs import find
-
-if TYPE_CHECKING:
-    from genmnist.models import Latent
-
-app = typer.Typer(help="Walk from one digit to another.", no_args_is_help=True)
-
-_ABOUT = {
-    "vae": "Decode the points between two latent points, or fade between the two images they decode to.",
-    "ddpm": "Denoise the points between two noises, or fade between the two images; digits are inverted.",
-    "cfg": "Denoise the points between noises with labels, or between labels alone; --guidance is 0.",
-}
-_TOGETHER = {"both": ("latent", "pixel"), "all": ("latent", "label", "pixel")}
+from genmnist.families import Family
+from genmnist.options import Options, fields
+from genmnist.runs.find import find, find_data
 
 
-def _command(family: str) -> Callable[..., None]:
-    kind = SAMPLING[family] if issubclass(SAMPLING[family], Sampling) else Knobs
-    spaces = ("latent", "pixel", "both", *(("label", "all") if family == "cfg" else ()))
+def command(family: Family) -> Callable[..., None]:
+    """Return `interpolate` for a family."""
+    # Only a family whose way from noise to image is a choice has options here; the rest just decode.
+    deterministic = getattr(family.sampling, "deterministic", None)
+    sampling: Any = family.sampling if deterministic else Options
+    spaces = (*family.spaces, "both", *(("all",) if "label" in family.spaces else ()))
+    # What diffusion calls the sampler's steps.
+    alias = () if any(field.name == "steps" for field in fields(sampling)) else ("--steps",)
 
     def interpolate(
         common: opt.Common,
-        asked: Nothing,
+        request: NoLabels,
         how: dict[str, Any],
-        digits: opt.RealDigits,
+        data: opt.Data,
         space: Annotated[
             str,
             typer.Option(
                 help="latent, pixel, or both one under the other"
-                + (", or label, or all three." if family == "cfg" else "."),
+                + (", or label, or all three." if "label" in family.spaces else "."),
                 callback=opt.one_of(spaces),
             ),
         ] = spaces[-1],
         pairs: Annotated[int, typer.Option(help="Pairs of end points.", min=1, max=100)] = 4,
         points: Annotated[
             int,
-            typer.Option(
-                "--points",
-                *(("--steps",) if family == "vae" else ()),  # what diffusion calls the sampler's
-                help="Points on the way, both ends included.",
-                min=2,
-                max=100,
-            ),
+            typer.Option("--points", *alias, help="Points on the way, both ends included.", min=2, max=100),
         ] = 11,
         path: Annotated[
             str,
@@ -61,86 +48,40 @@ def _command(family: str) -> Callable[..., None]:
                 help="lerp, the straight line, or slerp, the great circle.",
                 callback=opt.one_of(("lerp", "slerp")),
             ),
-        ] = "lerp" if family == "vae" else "slerp",
+        ] = family.path,
         from_digits: Annotated[
             tuple[int, int] | None,
             typer.Option(help="Walk from a real test digit to another, of these labels: 6 1."),
         ] = None,
         out: Annotated[Path, typer.Option(help=".png: a row a walk; .gif: all walks in motion.")] = Path(
-            f"{family}-interpolation.png"
+            f"{family.name}-interpolation.png"
         ),
     ) -> None:
-        output = Output(f"interpolate {family}", common.as_json, common.quiet)
-        options, labels = _way(kind, how), asked.labels
+        output = Output(f"interpolate {family.name}", common.as_json, common.quiet)
+        chosen: Any = deterministic(**how) if deterministic else None
+        labels = request.asked
         if len(labels) > 2:
-            raise UsageError("--label takes one label here, or two to walk between: 3 or 3,8")
+            raise UsageError("`labels` takes one label here, or two to walk between: 3 or 3,8")
         opt.check_out(out, (".png", ".gif"))
-        for digit in from_digits or ():
-            opt.check_label(digit, named=digits.data_dir is None)
-        found = find(family, common.model)
+        given = data.given()
+        found = find(family.name, common.model)
 
-        import torch
+        from genmnist import drawing
+        from genmnist.models import Latent
 
-        from genmnist import api
-        from genmnist.figures import animation, grid, latent
-
-        model = cast("Latent", asked.steer(common.load(found, family, output), common, output))
-        # Of each pair its first end, then its second.
-        told = model.told(labels or from_digits or (), 0, 2 * pairs) if model.classes else None
-        walks, through = [], _TOGETHER.get(space, (space,))
-        with output.progress("interpolating", len(through) + 1) as advance:
-            if from_digits is None:
-                z = model.prior(common.seed, 2 * pairs)
-            else:
-                test = api.trained_on(model, digits.dataset, digits.data_dir).test
-                images = [test.first(digit, common.seed + k) for k in range(pairs) for digit in from_digits]
-                z = model.embed(torch.stack(images), told)
-            if told is not None:
-                options["labels"] = told[1::2], told[0::2]
-            advance(1)
-            alphas = torch.linspace(0, 1, points)
-            for place in through:
-                walks.append(model.interpolate(z[1::2], z[0::2], alphas, place, path, **options))
-                advance(1 + len(walks))
-        if told is not None:
-            options["labels"] = told.view(-1, 2).tolist()
-        picture, frames = latent.interpolation(walks, through, alphas)
-        if out.suffix == ".gif":
-            animation.save(frames, out)
-        else:
-            grid.save(picture, out)
-        output.note(from_digits=from_digits, space=space, path=path, pairs=pairs, points=points, **options)
-        output.wrote(out, picture)
+        model = cast("Latent", common.load(found, family.name, output))
+        guide = request.guide(common, output)
+        test = find_data(model.trained, **given).test if from_digits else None
+        rows = {"both": 2, "all": 3}.get(space, 1)
+        with output.progress("interpolating", rows + 1) as advance:
+            drawn = drawing.interpolation(
+                model, test, common.seed, space=space, pairs=pairs, points=points, path=path,
+                from_digits=from_digits, labels=labels, guide=guide, how=chosen, watch=advance,
+            )  # fmt: skip
+        drawn.save(out, common.about(found))
+        output.note(**drawn.facts)
+        output.wrote(out, drawn.picture)
         output.finish()
 
-    interpolate.__doc__ = _ABOUT[family]
-    kinds: dict[str, type] = {
-        "common": opt.Common,
-        "asked": ASKING[family],
-        "how": kind,
-        "digits": opt.RealDigits,
-    }
-    return opt.with_options(interpolate, kinds, opt.sampling_default)
-
-
-def _way(kind: type[Knobs], how: dict[str, Any]) -> dict[str, Any]:
-    """Return how to sample. Raises UsageError if the way from the ends would not be a function of them."""
-    if issubclass(kind, Sampling) and how["sampler"] is None:
-        how = how | {"sampler": "dpm-solver"}
-    if issubclass(kind, GuidedSampling) and how["guidance"] is None:
-        how = how | {"guidance": 0.0}  # inverted digits come back only as they came
-    way = kind.choose(**how)
-    if isinstance(way, Sampling):
-        if way.random:
-            raise UsageError(
-                "interpolation needs a sampler that draws no noise on its way: dpm-solver, heun or ddim"
-            )
-        if way.temperature != 1:
-            raise UsageError(
-                "--temperature is not for interpolation, whose end points are given: leave it out"
-            )
-    return way.asdict()
-
-
-for _family in SAMPLING:
-    app.command(_family)(_command(_family))
+    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "data": opt.Data}
+    return opt.with_options(interpolate, groups, opt.sampling_default(sampling))

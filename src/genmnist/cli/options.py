@@ -8,7 +8,9 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable
+import shlex
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -18,9 +20,9 @@ import typer
 from genmnist.cli.console import Output
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
-from genmnist.knobs import Knobs
-from genmnist.presets import DATASETS, SAMPLERS
-from genmnist.runs import Found
+from genmnist.options import Field, Options, fields
+from genmnist.registry import DATASETS, SAMPLERS
+from genmnist.runs.find import Found
 
 if TYPE_CHECKING:
     from genmnist.models import Model as AnyModel
@@ -29,14 +31,14 @@ _MODEL, _WHERE, _TALK = "Model and data", "Device", "Output"
 
 
 def _dataset(value: str | None) -> str | None:
-    if value is not None and value not in DATASETS:
-        raise UsageError(f"there is no data set {value!r}; choose one of {', '.join(DATASETS)}")
+    if value is not None:
+        DATASETS.check(value)
     return value
 
 
 def _folder(value: Path | None) -> Path | None:
     if value is not None and not value.is_dir():
-        raise UsageError(f"{value} is not a folder: --data-dir takes a folder of IDX files or of images")
+        raise UsageError(f"{value} is not a folder: `data_dir` takes a folder of IDX files or of images")
     return value
 
 
@@ -58,27 +60,27 @@ def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     return check
 
 
-def whole_numbers(text: str, option: str) -> list[int]:
+def whole_numbers(text: str, argument: str) -> list[int]:
     """Return the numbers in `7`, `3,1,4`, `0-9` or any mixture. Raises UsageError."""
     part = r" *\d{1,9}( *- *\d{1,9})? *"
     if not re.fullmatch(f"{part}(,{part})*", text):
-        raise UsageError(f"{option} takes whole numbers, such as 7 or 0,5,9 or 0-9, not {text!r}")
+        raise UsageError(f"`{argument}` takes whole numbers, such as 7 or 0,5,9 or 0-9, not {text!r}")
     numbers: list[int] = []
     for piece in text.split(","):
         first, _, last = piece.partition("-")
         low, high = int(first), int(last or first)
         if not low <= high < low + 10_000:
-            raise UsageError(f"{option} counts upwards, and not too far: {piece.strip()!r} does not")
+            raise UsageError(f"`{argument}` counts upwards, and not too far: {piece.strip()!r} does not")
         numbers += range(low, high + 1)
     return numbers
 
 
-def numbers(text: str, option: str) -> list[float]:
+def numbers(text: str, argument: str) -> list[float]:
     """Return the numbers in `0,0.5,1`. Raises UsageError."""
     try:
         return [float(piece) for piece in text.split(",")]
     except ValueError:
-        raise UsageError(f"{option} takes numbers with commas between them, not {text!r}") from None
+        raise UsageError(f"`{argument}` takes numbers with commas between them, not {text!r}") from None
 
 
 def duration(text: str | None) -> float | None:
@@ -104,11 +106,11 @@ def check_out(path: Path, suffixes: tuple[str, ...]) -> Path:
     """
     if path.suffix not in suffixes or path.name in suffixes:
         kinds = ", ".join(suffix or "a folder" for suffix in suffixes)
-        raise UsageError(f"--out {path} has no ending that says what to write; choose from {kinds}")
+        raise UsageError(f"`out` {path} has no ending that says what to write; choose from {kinds}")
     if path.suffix and path.is_dir():
-        raise UsageError(f"--out {path} is a folder")
+        raise UsageError(f"`out` {path} is a folder")
     if not path.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"--out {path} is not an empty folder: name another")
+        raise UsageError(f"`out` {path} is not an empty folder: name another")
     check_writable(path)
     return path
 
@@ -118,29 +120,21 @@ def check_writable(path: Path) -> None:
     here = [path.absolute()] if path.is_dir() else []
     parent = next((p for p in [*here, *path.absolute().parents] if p.exists()), Path("/"))
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UsageError(f"--out {path} cannot be written: {parent} is not a folder that you may write to")
+        raise UsageError(f"`out` {path} cannot be written: {parent} is not a folder that you may write to")
 
 
 def check_folder(path: Path) -> Path:
     """Return where a folder of results is to go. Raises UsageError unless it is one, or can be made."""
     if path.suffix or (path.exists() and not path.is_dir()):
-        raise UsageError(f"--out {path} is to be a folder: name one without an ending")
+        raise UsageError(f"`out` {path} is to be a folder: name one without an ending")
     check_writable(path)
     return path
-
-
-def check_label(value: int, named: bool = True) -> int:
-    """Return a label if the named sets have it. Raises UsageError."""
-    most = 9 if named else 255
-    if not 0 <= value <= most:
-        raise UsageError(f"there is no label {value}: labels are 0 to {most}")
-    return value
 
 
 Model = Annotated[
     str | None,
     typer.Option(
-        help="A .safetensors file, a run folder, `latest` or `bundled`.",
+        help="A .safetensors file, a run folder, `latest`, `bundled` or `bundled:NAME`.",
         show_default="the latest finished run under runs/, else bundled",
         rich_help_panel=_MODEL,
     ),
@@ -148,7 +142,7 @@ Model = Annotated[
 Dataset = Annotated[
     str | None,
     typer.Option(
-        help=f"{', '.join(DATASETS)}.",
+        help=f"{', '.join(DATASETS.names())}, or one of a plugin.",
         show_default="mnist, or what the model saw",
         callback=_dataset,
         rich_help_panel=_MODEL,
@@ -159,6 +153,33 @@ DataDir = Annotated[
     typer.Option(
         help="A folder of IDX files, or of images with a subfolder a class.",
         callback=_folder,
+        rich_help_panel=_MODEL,
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Bring the images of a folder to so many pixels a side.",
+        show_default="as they are",
+        min=4,
+        max=1024,
+        rich_help_panel=_MODEL,
+    ),
+]
+Colour = Annotated[
+    bool | None,
+    typer.Option(
+        "--colour/--grey",
+        help="Read the images of a folder in colour, or in grey.",
+        show_default="as they are",
+        rich_help_panel=_MODEL,
+    ),
+]
+Plugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A Python file or module with networks, schedules, samplers, data sets or families of your own.",
+        show_default=False,
         rich_help_panel=_MODEL,
     ),
 ]
@@ -201,62 +222,119 @@ class Common:
         output.note(model=found.origin, seed=self.seed)
         return model
 
+    def about(self, found: Found) -> dict[str, str]:
+        """Return what a picture's metadata says of how to make it again."""
+        from genmnist import drawing
+
+        return drawing.about(shlex.join(["genmnist", *sys.argv[1:]]), found.origin, self.seed)
+
 
 @dataclass(frozen=True)
-class RealDigits:
-    """Where real digits come from."""
+class Data:
+    """Where images come from."""
 
     dataset: Dataset = None
     data_dir: DataDir = None
+    image_size: ImageSize = None
+    colour: Colour = None
 
-
-def sampling_default(kind: type[Knobs], name: str) -> str:
-    """Return what `--help` is to show for a setting of sampling: its default, if all samplers share it."""
-    values = {getattr(entry, name) for entry in SAMPLERS.values() if hasattr(entry, name)}
-    return "the sampler's" if len(values) > 1 else str(getattr(kind(), name))
+    def given(self) -> dict[str, Any]:
+        """Return what was given, as `genmnist.data.load` takes it. Raises UsageError if it makes no sense."""
+        if self.data_dir is None:
+            for name, value in (("image_size", self.image_size), ("colour", self.colour)):
+                if value is not None:
+                    raise UsageError(f"`{name}` is for the images of a folder: name one by `data_dir`")
+        elif self.dataset is not None:
+            raise UsageError("`dataset` and `data_dir` are two ways to say one thing: give one of them")
+        return vars(self)
 
 
 def with_options(
     command: Callable[..., None],
-    kinds: dict[str, type],
-    default: Callable[[type[Knobs], str], str] = lambda kind, name: "the preset's",
+    groups: Mapping[str, type[Any]] | None = None,
+    default: Callable[[Field], str] = lambda field: "the preset's",
 ) -> Callable[..., None]:
     """Give a command an option for every field of some classes, in place of the parameters named.
 
-    A class is a dataclass of options, such as `Common`, of which the command gets an instance; or it is some
-    `Knobs`, in a help panel of their own, of which the command gets a dict by field name; what was not given
-    is None there, for which `--help` shows what `default` says.
+    A class is a dataclass of options, such as `Common`, of which the command gets an instance; or it is a
+    class of `Options`, in a help panel of their own, of which the command gets a dict by field name; what was
+    not given is None there, for which `--help` shows what `default` says. Every command has `--plugin` too:
+    plugins are loaded before there are commands, and only shown here.
     """
+    groups = groups or {}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if parameter.name not in kinds:
+        group = groups.get(parameter.name)
+        if group is None:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-            continue
-        kind = kinds[parameter.name]
-        hints = get_type_hints(kind, include_extras=True)
-        for entry in dataclasses.fields(kind):
-            annotation, preset = hints[entry.name], entry.default
-            if issubclass(kind, Knobs):
-                option = typer.Option(
-                    help=entry.metadata["about"],
-                    show_default=default(kind, entry.name),
-                    rich_help_panel=parameter.name.capitalize(),
-                )
-                annotation, preset = Annotated[type(entry.default) | None, option], None
-            parameters.append(
-                inspect.Parameter(
-                    entry.name, inspect.Parameter.KEYWORD_ONLY, default=preset, annotation=annotation
-                )
-            )
+        elif issubclass(group, Options):
+            parameters += _of_options(group, parameter.name.capitalize(), default)
+        else:
+            hints = get_type_hints(group, include_extras=True)
+            parameters += [_keyword(f.name, hints[f.name], f.default) for f in dataclasses.fields(group)]
+    parameters.append(_keyword("plugin", Plugin, None))
 
     @functools.wraps(command)
     def expanded(**given: Any) -> None:
-        for name, kind in kinds.items():
-            fields = {entry.name: given.pop(entry.name) for entry in dataclasses.fields(kind)}
-            given[name] = fields if issubclass(kind, Knobs) else kind(**fields)
+        given.pop("plugin")
+        for name, group in groups.items():
+            if issubclass(group, Options):
+                given[name] = _values(group, given)
+            else:
+                given[name] = group(**{f.name: given.pop(f.name) for f in dataclasses.fields(group)})
         command(**given)
 
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del expanded.__wrapped__  # whose signature typer would read instead
     return expanded
+
+
+def _of_options(group: type[Options], panel: str, default: Callable[[Field], str]) -> list[inspect.Parameter]:
+    """Return a parameter for every field of a class of options, and a hidden one for each old name."""
+    shown = [field for field in fields(group) if not field.internal]
+    parameters = []
+    for field in shown:
+        text = field.about
+        if field.choices:
+            *most, last = map(str, field.choices)
+            text = (
+                f"{text.rstrip('.')}: {', '.join(most)} or {last}."
+                if most
+                else f"{text.rstrip('.')}: {last}."
+            )
+        option = typer.Option(help=text, show_default=default(field), rich_help_panel=panel)
+        parameters.append(_keyword(field.name, Annotated[field.type | None, option], None))
+    types = {field.name: field.type for field in shown}
+    for old, new in group.renamed.items():
+        option = typer.Option(f"--{old.replace('_', '-')}", hidden=True)
+        parameters.append(_keyword(old, Annotated[types[new] | None, option], None))
+    return parameters
+
+
+def _values(group: type[Options], given: dict[str, Any]) -> dict[str, Any]:
+    """Take what was given for a class of options out of all that was given."""
+    values = {field.name: given.pop(field.name) for field in fields(group) if not field.internal}
+    for old, new in group.renamed.items():
+        value = given.pop(old)
+        values[new] = value if values[new] is None else values[new]
+    return values
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def sampling_default(sampling: type[Options]) -> Callable[[Field], str]:
+    """Return what `--help` is to show for a setting of sampling: its default, if all samplers share it."""
+
+    def shown(field: Field) -> str:
+        settings = getattr(sampling, "settings", None)
+        if settings is None:
+            return str(field.default)
+        if field.name == "sampler":
+            return str(sampling.default_sampler)  # type: ignore[attr-defined]
+        values = {settings(name).get(field.name, field.default) for name in SAMPLERS.names()}
+        return "the sampler's" if len(values) > 1 else str(values.pop())
+
+    return shown

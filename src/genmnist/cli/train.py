@@ -1,46 +1,40 @@
 """`genmnist train`: the same command for every family, with that family's options."""
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
-from genmnist.errors import UsageError
-from genmnist.presets import PRESETS, Recipe, preset
-from genmnist.runs import Run, check_vacant
+from genmnist.errors import InterruptedRunError, UsageError
+from genmnist.families import Family, Recipe
+from genmnist.runs.folder import Run, check_vacant
 
 if TYPE_CHECKING:
-    from genmnist.api import Listener
+    from genmnist.runs.documents import EpochMetrics
     from genmnist.training import Event, Trainer
-
-app = typer.Typer(help="Train a model; the run goes into a folder of its own.", no_args_is_help=True)
+    from genmnist.training.session import Listener
 
 _LENGTH, _RUN = "How long", "Run"
-_BESIDE_RESUME = {"resume", "device", "quiet", "as_json"}
-_ABOUT = {
-    "vae": "Train a variational autoencoder.",
-    "ddpm": "Train a denoising diffusion model.",
-    "cfg": "Train a diffusion model with labels, for classifier-free guidance.",
-    "classifier": "Train a classifier of digits.",
-}
+_BESIDE_RESUME = {"resume", "device", "quiet", "as_json", "plugin"}
 
 
-def _command(family: str) -> Callable[..., None]:
-    entries = PRESETS[family]
-    first = next(iter(entries))
-    described = "; ".join(f"`{name}`: {entry.about}" for name, entry in entries.items())
+def command(family: Family) -> Callable[..., None]:
+    """Return `train` for a family."""
+    first = next(iter(family.presets))
+    described = "; ".join(f"`{name}`: {entry.about}" for name, entry in family.presets.items())
 
     def train(
         context: typer.Context,
         model: dict[str, Any],
         recipe: dict[str, Any],
-        preset_name: Annotated[
-            str | None, typer.Option("--preset", help=f"{described}.", show_default=first)
-        ] = None,
+        data: opt.Data,
+        preset: Annotated[str | None, typer.Option(help=f"{described}.", show_default=first)] = None,
         steps: Annotated[
             int | None,
             typer.Option(help="Exactly so many steps instead of epochs.", min=1, rich_help_panel=_LENGTH),
@@ -53,7 +47,9 @@ def _command(family: str) -> Callable[..., None]:
         ] = None,
         out: Annotated[
             Path | None,
-            typer.Option(help="The run folder.", show_default=f"runs/{family}/<time>", rich_help_panel=_RUN),
+            typer.Option(
+                help="The run folder.", show_default=f"runs/{family.name}/<time>", rich_help_panel=_RUN
+            ),
         ] = None,
         resume: Annotated[
             Path | None, typer.Option(help="Go on with an interrupted run.", rich_help_panel=_RUN)
@@ -65,8 +61,6 @@ def _command(family: str) -> Callable[..., None]:
         save_every: Annotated[
             str, typer.Option(help="Time between saves of the training state.", rich_help_panel=_RUN)
         ] = "20s",
-        dataset: opt.Dataset = None,
-        data_dir: opt.DataDir = None,
         seed: opt.Seed = 0,
         device: opt.Device = "auto",
         precision: opt.Precision = "auto",
@@ -81,28 +75,36 @@ def _command(family: str) -> Callable[..., None]:
             ),
         ] = None,
         compiled: Annotated[
-            bool | None,
+            bool,
             typer.Option(
                 "--compile/--no-compile",
                 help="Run the step through torch.compile.",
-                show_default="on CUDA devices",
                 rich_help_panel="Device",
             ),
-        ] = None,
+        ] = False,
+        deterministic: Annotated[
+            bool,
+            typer.Option(
+                "--deterministic",
+                help="Use only kernels that give the same bits each time; slower on a GPU.",
+                rich_help_panel="Device",
+            ),
+        ] = False,
         quiet: opt.Quiet = False,
         as_json: opt.Json = False,
     ) -> None:
-        output = Output(f"train {family}", as_json, quiet)
+        output = Output(f"train {family.name}", as_json, quiet)
         if resume is not None:
-            _check_resumable(context, resume, family)
+            _check_resumable(context, resume, family.name)
         else:
             if sum(length is not None for length in (recipe["epochs"], steps, budget)) > 1:
                 raise UsageError(
-                    "--epochs, --steps and --budget are three ways to say one thing: give one of them"
+                    "`epochs`, `steps` and `budget` are three ways to say one thing: give one of them"
                 )
-            _, entry = preset(family, preset_name)
+            _, entry = family.preset(preset)
             entry.options.replace(model)  # says what is wrong before anything starts
             entry.recipe.replace(recipe)
+            given = data.given()
             seconds, save_seconds = opt.duration(budget), opt.duration(save_every)
             if out is not None:
                 check_vacant(out)
@@ -110,25 +112,28 @@ def _command(family: str) -> Callable[..., None]:
 
         from genmnist import api
 
-        with _listener(output) as listen:
+        with _listener(output) as listen, _telling_how_to_resume(family.name):
             if resume is not None:
-                run = api.resume(resume, None if device == "auto" else device, listen)
+                run = api.resume(resume, None if device == "auto" else device, listen=listen)
             else:
                 run = api.train(
-                    family, preset_name, options=model, recipe=recipe, steps=steps, budget=seconds, seed=seed,
-                    dataset=dataset or "mnist", data_dir=data_dir, device=device, precision=precision,
-                    threads=threads, compiled=compiled, out=out, sample_every=sample_every,
-                    save_every=save_seconds or 0,
-                    listen=listen,
+                    family.name, preset, options=model, recipe=recipe, steps=steps, budget=seconds, seed=seed,
+                    **given | {"dataset": data.dataset or "mnist"}, device=device, precision=precision,
+                    threads=threads, compiled=compiled, deterministic=deterministic, out=out,
+                    sample_every=sample_every, save_every=save_seconds or 0, listen=listen,
                 )  # fmt: skip
         _show(run, output)
 
-    train.__doc__ = _ABOUT[family]
-    return opt.with_options(train, {"model": type(entries[first].options), "recipe": Recipe})
+    return opt.with_options(train, {"model": family.options, "recipe": Recipe, "data": opt.Data})
 
 
-for _family in PRESETS:
-    app.command(_family)(_command(_family))
+@contextlib.contextmanager
+def _telling_how_to_resume(family: str) -> Iterator[None]:
+    try:
+        yield
+    except InterruptedRunError as error:
+        command = f"genmnist train {family} --resume {shlex.quote(str(error.folder))}"
+        raise InterruptedRunError(f"{error}: go on with `{command}`", error.folder) from error
 
 
 def _check_resumable(context: typer.Context, folder: Path, family: str) -> None:
@@ -141,9 +146,9 @@ def _check_resumable(context: typer.Context, folder: Path, family: str) -> None:
                 f"{option} cannot stand beside --resume, which keeps the run's own options: leave it out"
             )
     run = Run.unfinished(folder)
-    if (kind := run.config.get("family")) != family:
+    if (other := run.config.family) != family:
         raise UsageError(
-            f"{folder} is a run of {kind}, not of {family}: resume it with `genmnist train {kind}`"
+            f"{folder} is a run of {other:.40}, not of {family}: resume it with `genmnist train {other:.40}`"
         )
 
 
@@ -156,7 +161,7 @@ def _listener(output: Output) -> "Iterator[Listener]":
 
         def listen(event: "Event", trainer: "Trainer") -> None:
             nonlocal advance, looked
-            from genmnist.training import Epoch
+            from genmnist.training import EpochEnd
 
             if advance is None:
                 epochs = trainer.steps / trainer.steps_per_epoch
@@ -164,7 +169,7 @@ def _listener(output: Output) -> "Iterator[Listener]":
                     f"{trainer.steps:,} steps of {trainer.recipe.batch_size} images: {epochs:.3g} epochs"
                 )
                 advance = stack.enter_context(output.progress("training", trainer.steps))
-            if isinstance(event, Epoch):
+            if isinstance(event, EpochEnd):
                 output.say(_line(event.metrics, -(-trainer.steps // trainer.steps_per_epoch)))
             elif event.step - looked >= 25:
                 looked = event.step
@@ -173,20 +178,20 @@ def _listener(output: Output) -> "Iterator[Listener]":
         yield listen
 
 
-def _line(metrics: dict[str, float], epochs: int) -> str:
+def _line(metrics: "EpochMetrics", epochs: int) -> str:
     return (
-        f"epoch {metrics['epoch']:>{len(str(epochs))}}/{epochs}   training {metrics['train_loss']:8.5g}   "
-        f"validation {metrics['val_loss']:8.5g}   {metrics['images_per_second']:>8,.0f} images/s   "
-        f"{metrics['seconds']:7.1f} s"
+        f"epoch {metrics.epoch:>{len(str(epochs))}}/{epochs}   training {metrics.train_loss:8.5g}   "
+        f"validation {metrics.val_loss:8.5g}   {metrics.images_per_second:>8,.0f} images/s   "
+        f"{metrics.seconds:7.1f} s"
     )
 
 
 def _show(run: Run, output: Output) -> None:
-    summary, last = run.summary, run.summary["metrics"]
-    output.note(run=str(run.folder), **summary)
+    summary, last = run.summary, run.summary.metrics
+    output.note(run=str(run.folder), **msgspec.structs.asdict(summary))
     parts = [f"{key[4:]} {last[key]:.5g}" for key in last if key.startswith("val_") and key != "val_loss"]
     output.say(
-        f"{summary['steps']:,} steps in {summary['seconds']:.1f} s: "
+        f"{summary.steps:,} steps in {summary.seconds:.1f} s: "
         f"validation loss {last['val_loss']:.5g}" + (f" ({', '.join(parts)})" if parts else "")
     )
     if pictures := run.pictures:

@@ -63,5 +63,5 @@ def _read(path: Path) -> bytes:
     except (EOFError, zlib.error) as error:
         raise GenmnistError(f"{path} is a damaged gzip file ({error}): copy it again") from error
     if len(content) > _MAX_BYTES:
-        raise GenmnistError(f"{path} holds more than {_MAX_BYTES:,} bytes: it is no set of 28 x 28 images")
+        raise GenmnistError(f"{path} holds more than {_MAX_BYTES:,} bytes; genmnist reads no larger sets")
     return content

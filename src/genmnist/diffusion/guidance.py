@@ -15,7 +15,7 @@ from genmnist.diffusion.samplers import Denoise, Gradient
 from genmnist.diffusion.schedules import Schedule
 from genmnist.diffusion.targets import Denoised
 
-Conditional = Callable[[Tensor, float, Tensor], Denoised]  # at x, timestep t, with labels
+Conditional = Callable[[Tensor, float, Tensor | None], Denoised]  # at x, timestep t, with labels or without
 
 
 def classifier_free(
@@ -39,7 +39,7 @@ def classifier_free(
         if w in (0, -1):
             return denoise(x, t, null if w else labels)
         x0, epsilon = (part.chunk(2) for part in denoise(torch.cat((x, x)), t, both))
-        return Denoised(*((1 + w) * told - w * untold for told, untold in (x0, epsilon)))
+        return Denoised(*((1 + w) * labelled - w * plain for labelled, plain in (x0, epsilon)))
 
     return guided
 

@@ -3,7 +3,9 @@
 Each is a plain function of `denoise` (what a model makes of x at timestep t), the noise x to start from, the
 schedule, and the timesteps to visit, noisiest first and `CLEAN` last. Whoever wants the image takes the last
 step, whoever wants the trace takes some, and a progress bar counts them. Guidance, thresholding and
-precision are wrapped round `denoise`; no sampler knows of them. Adding a sampler is adding one function.
+precision are wrapped round `denoise`; no sampler knows of them. A sampler gets what else its
+parameters name: `noise`, fresh noise at each call; `eta` and `variance`, as asked for; `gradient`, that of a
+classifier.
 """
 
 from __future__ import annotations

@@ -4,23 +4,19 @@ A noisy image is x_t = alpha x_0 + sigma epsilon with log-SNR lambda = log(alpha
 table of lambda, falling from timestep 0 (hardly any noise) to T - 1 (hardly anything else), and a rule that
 splits it into alpha and sigma: variance preserving, alpha^2 + sigma^2 = 1, or straight, alpha + sigma = 1.
 Between two entries lambda runs linearly, so that a timestep may be any real number from 0 to T - 1; -1 stands
-for the clean image. Adding a schedule is one function that returns its table.
+for the clean image. A schedule is one function of the number of timesteps that returns its table.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from genmnist.errors import UsageError
-
 CLEAN = -1.0
-_SHIFT = 8.0
 
 
 @dataclass(frozen=True)
@@ -95,45 +91,6 @@ def straight(timesteps: int = 1000) -> Schedule:
     """Straight path of flow matching, sigma = u short of both ends (Lipman et al. 2023, section 4.1)."""
     u = torch.arange(1, timesteps + 1, dtype=torch.float64) / (timesteps + 1)
     return Schedule("straight", 2 * (1 / u - 1).log(), straight=True)
-
-
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "linear": linear,
-    "cosine": cosine,
-    "arctan": arctan,
-    "straight": straight,
-}
-
-
-def spaced(schedule: Schedule, steps: int, spacing: str = "trailing") -> list[float]:
-    """Return `steps` timesteps from noisy to clean, and `CLEAN` after them.
-
-    Args:
-        schedule: whose timesteps they are.
-        steps: how many.
-        spacing: `leading`, multiples of T // steps, which leave out the noisiest; `trailing`, which begin at
-            T - 1 (both as named by Lin et al. 2024, table 2); `shifted`, the same but denser where it is
-            noisy, where a few steps decide the digit (Esser et al. 2024, eq. 23, with a shift of 8); or
-            `log-snr`, evenly spaced in lambda (Lu et al. 2022).
-
-    Raises:
-        UsageError: there are no steps, or more than timesteps, or no such spacing.
-    """
-    if not 1 <= steps <= len(schedule):
-        raise UsageError(f"--steps must lie between 1 and {len(schedule)}, not {steps}")
-    if spacing == "leading":
-        chosen = [float(k * (len(schedule) // steps)) for k in reversed(range(steps))]
-    elif spacing == "trailing":
-        chosen = [float(round(len(schedule) * k / steps) - 1) for k in range(steps, 0, -1)]
-    elif spacing == "shifted":
-        shares = [k / steps for k in range(steps, 0, -1)]
-        chosen = [(len(schedule) - 1) * _SHIFT * u / (1 + (_SHIFT - 1) * u) for u in shares]
-    elif spacing == "log-snr":
-        ends = schedule.log_snrs[-1].item(), schedule.log_snrs[0].item()
-        chosen = schedule.timestep(torch.linspace(*ends, steps, dtype=torch.float64)).tolist()
-    else:
-        raise UsageError(f"there is no spacing {spacing!r}; choose trailing, shifted, leading or log-snr")
-    return [*chosen, CLEAN]
 
 
 def _from_betas(name: str, betas: Float64[Tensor, " timesteps"]) -> Schedule:

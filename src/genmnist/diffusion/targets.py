@@ -1,17 +1,18 @@
 """What a network may be asked to predict, and how much each noise level should weigh.
 
 Every target is a combination y = a x_0 + b epsilon. Together with x = alpha x_0 + sigma epsilon that is two
-equations in two unknowns, so one function turns any prediction into x_0 and epsilon. Adding a target is one
-function that returns a and b; adding a weight is one function too.
+equations in two unknowns, so one function turns any prediction into x_0 and epsilon. A target is one function
+that returns a and b; a weight is one function too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from genmnist.registry import TARGETS
 
 Coefficients = tuple[Tensor, Tensor]
 
@@ -43,17 +44,9 @@ def flow(alpha: Tensor, sigma: Tensor) -> Coefficients:
     return -torch.ones_like(alpha), torch.ones_like(sigma)
 
 
-TARGETS: dict[str, Callable[[Tensor, Tensor], Coefficients]] = {
-    "epsilon": epsilon,
-    "x0": x0,
-    "v": v,
-    "flow": flow,
-}
-
-
 def target(name: str, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """Return what a network that predicts `name` should have said."""
-    a, b = TARGETS[name](alpha, sigma)
+    a, b = _coefficients(name, alpha, sigma)
     return a * clean + b * noise
 
 
@@ -63,7 +56,7 @@ def denoised(name: str, prediction: Tensor, x: Tensor, alpha: Tensor, sigma: Ten
     The determinant alpha b - sigma a vanishes only where the target says nothing new: for epsilon without
     signal (alpha = 0), for x_0 without noise.
     """
-    a, b = TARGETS[name](alpha, sigma)
+    a, b = _coefficients(name, alpha, sigma)
     determinant = alpha * b - sigma * a
     return Denoised((b * x - sigma * prediction) / determinant, (alpha * prediction - a * x) / determinant)
 
@@ -83,14 +76,12 @@ def likelihood(name: str, alpha: Tensor, sigma: Tensor, slope: Tensor) -> Tensor
     return -slope / 2 * (alpha / sigma).square() / _per_x0(name, alpha, sigma)
 
 
-WEIGHTS: dict[str, Callable[[str, Tensor, Tensor, Tensor], Tensor]] = {
-    "simple": simple,
-    "min-snr": min_snr,
-    "likelihood": likelihood,
-}
+def _coefficients(name: str, alpha: Tensor, sigma: Tensor) -> Coefficients:
+    a, b = TARGETS[name](alpha, sigma)
+    return a, b
 
 
 def _per_x0(name: str, alpha: Tensor, sigma: Tensor) -> Tensor:
     """Return how much a squared error of x_0, at a given x, counts in the squared error of a target."""
-    a, b = TARGETS[name](alpha, sigma)
+    a, b = _coefficients(name, alpha, sigma)
     return ((alpha * b - sigma * a) / sigma).square()

@@ -1,12 +1,10 @@
 """Where training draws its noise levels: quantile functions from (0, 1) to timesteps.
 
 Each is a function of a schedule and of numbers u in (0, 1), and so can be fed numbers spread evenly over it,
-one in each of n equal parts, which makes the loss of a batch less noisy. Adding one is one function.
+one in each of n equal parts, which makes the loss of a batch less noisy.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float64
@@ -31,13 +29,6 @@ def logit_normal(schedule: Schedule, u: Times, location: float = 0.0, width: flo
 def log_normal(schedule: Schedule, u: Times, location: float = -1.2, width: float = 1.2) -> Times:
     """Draw the logarithm of sigma / alpha from a normal distribution (Karras et al. 2022, table 1)."""
     return schedule.timestep(-2 * (location + width * torch.special.ndtri(u)))
-
-
-TIMES: dict[str, Callable[[Schedule, Times], Times]] = {
-    "uniform": uniform,
-    "logit-normal": logit_normal,
-    "log-normal": log_normal,
-}
 
 
 def stratified(n: int) -> Times:

@@ -1,1 +1,1 @@
-"""Numbers from samples and models: distances in feature space, likelihoods, what was claimed and is so."""
+"""Numbers from samples and models: distances in features, likelihoods, walks, and all of them in a suite."""

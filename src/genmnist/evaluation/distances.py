@@ -1,40 +1,109 @@
-"""How one set of images differs from another, in the features of the classifier that ships with genmnist."""
+"""How one set of images differs from another, in the features of a classifier."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from typing import NamedTuple, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from genmnist import checkpoint
+from genmnist.data import Shape, Splits
 from genmnist.errors import UsageError
+from genmnist.evaluation.document import Manifold
+from genmnist.evaluation.shapes import by
 from genmnist.models import Classifier
 from genmnist.randomness import generator
-from genmnist.runs import WEIGHTS
+from genmnist.runs import checkpoint
+from genmnist.runs.find import bundled
 
-FEATURES = "genmnist-classifier-1"  # to be named beside every distance
+BUNDLED = "genmnist-classifier-1"  # to be named beside every distance
 Features = Float[Tensor, "n features"]
+Others = Float[Tensor, "m features"]
 
+_NO_DIGITS = ("fashion-mnist", "kmnist", "cifar10")  # sets whose ten classes are not the ten digits
 _NEIGHBOURS = 5
 _SUBSETS, _SUBSET = 50, 1000  # of the kernel distance
 _ROWS = 500  # of a table of distances at a time
 
 
-def bundled_classifier(device: torch.device) -> Classifier:
-    """Return the classifier that ships in the package. Raises GenmnistError if it is damaged."""
-    model, _ = checkpoint.load(WEIGHTS / "classifier.safetensors", "classifier")
-    return cast("Classifier", model.place(device, "float32"))
+@dataclass(frozen=True)
+class FeatureSpace:
+    """The features by which a classifier decides, in which distances are measured, and what to call them.
+
+    The one that ships is `bundled_features`; `own_features` makes one of a classifier that a user trained.
+    """
+
+    classifier: Classifier
+    name: str
+
+    @property
+    def shape(self) -> Shape:
+        """Return channels, height and width of the images that it knows."""
+        return self.classifier.shape
+
+    @property
+    def classes(self) -> int:
+        """Return how many classes it tells apart."""
+        return self.classifier.classes
+
+    def features(self, images: UInt8[Tensor, "n h w *rgb"]) -> Features:
+        """Return the features of images, on the CPU, in the memory of a batch."""
+        return torch.cat([self.classifier.features(batch).cpu() for batch in images.split(500)])
+
+    def decide(self, features: Features) -> Int64[Tensor, " n"]:
+        """Return the likeliest class by `features`."""
+        return self.classifier.decide(features)
+
+    def check(self, data: Splits, classes: int = 0) -> None:
+        """Raise UsageError unless it knows these images, and the labels of a model of so many `classes`.
+
+        A user's own classifier is taken at its word; the one that ships knows digits, and nothing else.
+        """
+        fits = data.shape == self.shape and max(data.classes, classes) <= self.classes
+        advice = "train a classifier on your data and name it by `features`"
+        if self.name != BUNDLED:
+            if not fits:
+                raise UsageError(
+                    f"{self.name} knows images of {by(self.shape)}, and {self.classes} labels, where these "
+                    f"data have {by(data.shape)}, and {max(data.classes, classes)} labels: {advice}"
+                )
+        elif not fits or data.train.name.startswith(_NO_DIGITS) or classes not in (0, self.classes):
+            raise UsageError(
+                f"the classifier that measures knows the digits 0 to {self.classes - 1} only, of "
+                f"{by(self.shape)}: evaluate against mnist, qmnist, emnist-digits or a folder of digits, and "
+                f"a model with {self.classes} labels or none, or {advice}"
+            )
 
 
-def features(classifier: Classifier, images: UInt8[Tensor, "n 28 28"]) -> Features:
-    """Return the features of images, in the memory of a batch."""
-    return torch.cat([classifier.features(batch).cpu() for batch in images.split(500)])
+def bundled_features(device: torch.device) -> FeatureSpace:
+    """Return those of the classifier that ships in the package. Raises GenmnistError if it is damaged."""
+    model, _ = checkpoint.load(bundled("classifier"), "classifier")
+    return FeatureSpace(cast("Classifier", model.place(device, "float32")), BUNDLED)
 
 
-def frechet(ours: Features, theirs: Features) -> float:
+def own_features(classifier: Classifier, data: str | None = None) -> FeatureSpace:
+    """Return the features of any classifier, named by its data and by the SHA-256 sum of its weights.
+
+    Args:
+        classifier: which one.
+        data: the name of what it was trained on; None: as its checkpoint says.
+    """
+    trained = classifier.trained
+    if data is None and trained is not None:
+        data = Path(trained.data_dir).name if trained.data_dir else trained.dataset
+    digest = hashlib.sha256()
+    for name, tensor in sorted(classifier.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return FeatureSpace(classifier, f"{data or 'own'}-classifier-{digest.hexdigest()[:8]}")
+
+
+def frechet(ours: Features, theirs: Others) -> float:
     """Return the Fréchet distance of two sets, taken for Gaussians (Heusel et al. 2017, eq. 6).
 
     Raises:
@@ -49,7 +118,7 @@ def frechet(ours: Features, theirs: Features) -> float:
     return float(metric.compute())
 
 
-def kernel(ours: Features, theirs: Features) -> float:
+def kernel(ours: Features, theirs: Others) -> float:
     """Return the kernel distance, the unbiased MMD² of a cubic kernel (Bińkowski et al. 2018, section 4).
 
     The mean over 50 subsets of up to 1000 members, always the same ones.
@@ -71,22 +140,14 @@ def kernel(ours: Features, theirs: Features) -> float:
     return float(mean)
 
 
-class Manifold(NamedTuple):
-    """How two sets lie in one another, by balls that reach from each member to its fifth neighbour."""
-
-    precision: float  # the share of our members within a ball of theirs: do they look real?
-    recall: float  # the share of theirs within a ball of ours: is there one for every kind?
-    density: float  # the same as precision, but by how many balls, over five: 1 for the real thing
-    coverage: float  # the share of their balls that hold a member of ours
-
-
-def some(members: Features, count: int) -> Features:
+def fixed_subset(members: Features, count: int) -> Others:
     """Return so many members, drawn at random but always the same: files may be sorted by label."""
+    # The purpose's name is that of the first version, whose numbers it keeps.
     chosen = torch.randperm(len(members), generator=generator(0, "some"))[:count]
     return members[chosen]
 
 
-def manifold(ours: Features, theirs: Features, neighbours: int = _NEIGHBOURS) -> Manifold:
+def manifold(ours: Features, theirs: Others, neighbours: int = _NEIGHBOURS) -> Manifold:
     """Return precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     Recall and coverage grow with the number of members: compare sets of one size.
@@ -127,6 +188,6 @@ def _identity(width: int) -> nn.Module:
     return network
 
 
-def _check(ours: Features, theirs: Features, least: int) -> None:
+def _check(ours: Features, theirs: Others, least: int) -> None:
     if min(len(ours), len(theirs)) < least:
         raise UsageError(f"a distance needs {least} images or more on either side")

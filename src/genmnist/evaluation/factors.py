@@ -1,6 +1,7 @@
 """What can be measured on the image of a digit itself: how it leans, how wide, thick and sharp it is.
 
-Ink is brightness: a pixel of 255 counts as 1, and grey ones as their share. An image without ink measures 0.
+Ink is brightness: a pixel of 255 counts as 1, and grey ones as their share; of colours the luminance counts.
+An image without ink measures 0. Images may have any sides, in bytes, grey or colour.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from genmnist.data import scale
 
-Images = UInt8[Tensor, "n 28 28"]
+Images = UInt8[Tensor, "n h w *rgb"]
 Measured = Float[Tensor, " n"]
 
+_LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 _LEAST = 1e-4  # of what is divided by; less is the rounding of nothing
 
 
@@ -48,7 +50,7 @@ def thickness(images: Images) -> Measured:
     it can seem an eighth thicker.
     """
     steepness = _steepness(images)
-    return _ratio(2 * scale(images).sum((1, 2, 3)), steepness.sum((1, 2)))
+    return _ratio(2 * ink(images).sum((1, 2)), steepness.sum((1, 2)))
 
 
 def sharpness(images: Images) -> Measured:
@@ -63,24 +65,37 @@ def sharpness(images: Images) -> Measured:
     return _ratio(steepness.square().sum((1, 2)), steepness.sum((1, 2)))
 
 
+def ink(images: Images) -> Float[Tensor, "n h w"]:
+    """Return the brightness of every pixel, from 0 to 1."""
+    channels = scale(images)
+    if channels.shape[1] == 1:
+        return channels.squeeze(1)
+    return torch.einsum("nchw,c->nhw", channels, channels.new_tensor(_LUMA))
+
+
 def _moments(images: Images) -> tuple[Measured, Measured, Measured]:
     """Return the central second moments mu_20, mu_11 and mu_02, over the ink, in squared pixels."""
-    ink = scale(images).squeeze(1)
-    total = ink.sum((1, 2))
-    places = torch.arange(28.0, device=ink.device)
-    columns, rows = ink.sum(1), ink.sum(2)
-    x, y = (places - _ratio(profile @ places, total)[:, None] for profile in (columns, rows))
-    mixed = torch.einsum("nyx,ny,nx->n", ink, y, x)
+    light = ink(images)
+    total = light.sum((1, 2))
+    columns, rows = light.sum(1), light.sum(2)
+    x, y = (_from_middle(profile, total) for profile in (columns, rows))
+    mixed = torch.einsum("nyx,ny,nx->n", light, y, x)
     horizontal, vertical = (columns * x.square()).sum(1), (rows * y.square()).sum(1)
     return _ratio(horizontal, total), _ratio(mixed, total), _ratio(vertical, total)
 
 
-def _steepness(images: Images) -> Float[Tensor, "n 29 29"]:
+def _from_middle(profile: Float[Tensor, "n side"], total: Measured) -> Float[Tensor, "n side"]:
+    """Return how far each place is from the middle of the ink, in pixels."""
+    places = torch.arange(profile.shape[1], dtype=profile.dtype, device=profile.device)
+    return places - _ratio(profile @ places, total)[:, None]
+
+
+def _steepness(images: Images) -> Float[Tensor, "n h+1 w+1"]:
     """Return the length of the gradient between each four pixels, black ones around the image included.
 
     Both differences are taken in the middle of the four (Roberts 1965), which treats directions alike.
     """
-    padded = F.pad(scale(images).squeeze(1), (1, 1, 1, 1))
+    padded = F.pad(ink(images), (1, 1, 1, 1))
     right, down = padded.diff(dim=2), padded.diff(dim=1)
     return torch.hypot(right[:, 1:] + right[:, :-1], down[:, :, 1:] + down[:, :, :-1]) / 2
 

@@ -9,65 +9,24 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
-from genmnist.data import scale
+from genmnist.data import Shape, scale
 from genmnist.diffusion import likelihood, samplers
 from genmnist.diffusion.samplers import Denoise
-from genmnist.diffusion.schedules import spaced
+from genmnist.diffusion.spacings import spaced
 from genmnist.errors import UsageError
+from genmnist.evaluation.document import Bound, Exact, Level
+from genmnist.evaluation.shapes import by, image_shape
 from genmnist.models import Diffusion
 from genmnist.randomness import SampleNoise, derive, generator
 
-Images = UInt8[Tensor, "n 28 28"]
-Labels = Int64[Tensor, " n"]
+Images = UInt8[Tensor, "n h w *rgb"]
+Labels = Int64[Tensor, " labels"]
 PerImage = Float64[Tensor, " n"]
-
-_BITS = 1 / (28 * 28 * math.log(2))  # per dimension, in a nat per image
-
-
-class Level(NamedTuple):
-    """What the bound charges at one noise level; bits / width is the height of a curve over the log-SNR."""
-
-    timestep: int
-    log_snr: float
-    width: float  # of the log-SNR that it stands for
-    bits: float  # per dimension
-
-
-@dataclass(frozen=True)
-class Bound:
-    """The variational bound of `images` images in bits per dimension, as far as `levels` go."""
-
-    images: int
-    prior: float
-    reconstruction: float
-    levels: tuple[Level, ...]
-    error: float  # the standard error of the total over images; nan for one image
-
-    @property
-    def diffusion(self) -> float:
-        """Return what all noise levels come to."""
-        return math.fsum(level.bits for level in self.levels)
-
-    @property
-    def total(self) -> float:
-        """Return the sum of the three parts."""
-        return self.prior + self.diffusion + self.reconstruction
-
-
-@dataclass(frozen=True)
-class Exact:
-    """The exact likelihood of the first `images` images in bits per dimension, by the ODE."""
-
-    images: int
-    bits: float
-    error: float  # the standard error over images; nan for one image
 
 
 @torch.inference_mode()
@@ -87,20 +46,20 @@ def bound(
 
     Args:
         model: whose bound it is.
-        images: 8-bit images; there must be one at least.
-        labels: what a model with labels is told; None: that they may be any.
+        images: 8-bit images of the model's shape; there must be one at least.
+        labels: those of the images, for a model with labels; None: they may be any.
         steps: how many noise levels stand for all of them, without bias; None takes all T - 1.
         seed: fixes the noise, and which noise levels.
         batch_size: images at a time.
 
     Raises:
-        UsageError: there are no images or no steps, an empty batch, or labels that do not fit.
+        UsageError: there are no images or no steps, an empty batch, or images or labels that do not fit.
     """
     _check(model, images, labels, batch_size)
-    schedule, u = model.schedule, None
+    schedule, each, u = model.schedule, _bits(model), None
     if steps is not None:
         if steps < 1:
-            raise UsageError(f"--steps must be 1 or more, not {steps}")
+            raise UsageError(f"`steps` must be 1 or more, not {steps}")
         draws = torch.rand(steps, generator=generator(seed, "levels"), dtype=torch.float64)
         u = (torch.arange(steps) + draws) / steps
 
@@ -108,23 +67,29 @@ def bound(
         """Return a term of the bound for every image, by noise of its own."""
         found = []
         for first, x0, denoise in _batches(model, images, labels, batch_size):
-            noise = SampleNoise(derive(seed, "bound", number), first, len(x0), x0.device).normal(1, 28, 28)
+            drawn = SampleNoise(derive(seed, "bound", number), first, len(x0), x0.device)
+            noise = drawn.normal(*model.shape)
             kept = samplers.thresholded(denoise, schedule)
             found.append(term(kept, x0=x0, schedule=schedule, noise=noise).cpu())
-        return torch.cat(found).double() * _BITS
+        return torch.cat(found).double() * each
 
     prior = bits(0, lambda _, x0, schedule, noise: likelihood.prior(x0, schedule))
     reconstruction = bits(0, likelihood.reconstruction)
     total, levels = prior + reconstruction, list[Level]()
-    parts = prior.mean().item(), reconstruction.mean().item()
-    yield Bound(len(images), *parts, (), _error(total))
+    ends = prior.mean().item(), reconstruction.mean().item()
+
+    def result() -> Bound:
+        bits = math.fsum((*ends, *(level.bits for level in levels)))
+        return Bound(bits, len(images), *ends, tuple(levels), _error(total))
+
+    yield result()
     for number, step in enumerate(likelihood.transitions(schedule, u), 1):
         term = bits(number, functools.partial(likelihood.transition, step=step))
         total += term
         log_snr, log_snr_s = schedule.log_snr(step.t).item(), schedule.log_snr(step.s).item()
         width = step.weight * (log_snr_s - log_snr)
         levels.append(Level(step.t, log_snr, width, term.mean().item()))
-        yield Bound(len(images), *parts, tuple(levels), _error(total))
+        yield result()
 
 
 @torch.inference_mode(mode=False)
@@ -147,36 +112,41 @@ def exact(
 
     Args:
         model: whose likelihood it is.
-        images: 8-bit images; there must be one at least.
-        labels: what a model with labels is told; None: that they may be any.
+        images: 8-bit images of the model's shape; there must be one at least.
+        labels: those of the images, for a model with labels; None: they may be any.
         steps: at how many timesteps, evenly spaced in log-SNR, to look.
         seed: fixes u, and the probes of the trace estimate.
         batch_size: images at a time; each takes as much memory as in training.
 
     Raises:
         UsageError: there are no images, fewer steps than two or more than timesteps, an empty batch, or
-            labels that do not fit.
+            images or labels that do not fit.
     """
     _check(model, images, labels, batch_size)
     if steps < 2:
-        raise UsageError(f"--steps must be 2 or more, not {steps}")
+        raise UsageError(f"`steps` must be 2 or more, not {steps}")
     timesteps = spaced(model.schedule, steps, "log-snr")[-2::-1]  # from clean to noisy, without CLEAN
-    alpha = model.schedule.alpha(timesteps[0]).item()
+    alpha, each = model.schedule.alpha(timesteps[0]).item(), _bits(model)
     found: list[PerImage] = []
     for first, x0, denoise in _batches(model, images, labels, batch_size):
         noise = SampleNoise(derive(seed, "exact"), first, len(x0), x0.device)
-        u = torch.special.ndtr(noise.normal(1, 28, 28))
+        u = torch.special.ndtr(noise.normal(*model.shape))
         x = ((x0 + 1) * 127.5 + u) / 128 - 1
-        signs = functools.partial(_signs, noise)
+        signs = functools.partial(_signs, noise, model.shape)
         log_p = likelihood.log_density(denoise, alpha * x, model.schedule, timesteps, signs)
-        found.append(7 - math.log2(alpha) - log_p.cpu().double() * _BITS)
+        found.append(7 - math.log2(alpha) - log_p.cpu().double() * each)
         bits = torch.cat(found)
         yield Exact(len(bits), bits.mean().item(), _error(bits))
 
 
-def _signs(noise: SampleNoise) -> Tensor:
+def _bits(model: Diffusion) -> float:
+    """Return how many bits per dimension there are in a nat per image."""
+    return 1 / (math.prod(model.shape) * math.log(2))
+
+
+def _signs(noise: SampleNoise, shape: Shape) -> Tensor:
     """Draw random signs for every image."""
-    return noise.normal(1, 28, 28).sign()
+    return noise.normal(*shape).sign()
 
 
 def _batches(
@@ -185,24 +155,26 @@ def _batches(
     """Yield the number of each batch's first image, its pixels in [-1, 1], and what denoises it."""
     for first in range(0, len(images), batch_size):
         batch = slice(first, first + batch_size)
-        told = None if labels is None else labels[batch].to(model.device)
+        own = None if labels is None else labels[batch].to(model.device)
         x0 = 2 * scale(images[batch].to(model.device)) - 1
-        yield first, x0, functools.partial(model.denoise, labels=told)
+        yield first, x0, functools.partial(model.denoise, labels=own)
 
 
-def _error(bits: PerImage) -> float:
-    """Return the standard error of a mean over images."""
-    return bits.std().item() / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
+def _error(bits: PerImage) -> float | None:
+    """Return the standard error of a mean over images; one alone has none."""
+    return bits.std().item() / math.sqrt(len(bits)) if len(bits) > 1 else None
 
 
 def _check(model: Diffusion, images: Images, labels: Labels | None, batch_size: int) -> None:
     if not len(images):
         raise UsageError("the likelihood of no images is not a number")
     if batch_size < 1:
-        raise UsageError(f"--batch-size must be 1 or more, not {batch_size}")
+        raise UsageError(f"`batch_size` must be 1 or more, not {batch_size}")
+    if (shape := image_shape(images)) != model.shape:
+        raise UsageError(f"the images are {by(shape)}, and those of this model {by(model.shape)}")
     if labels is not None:
         if not model.classes:
-            raise UsageError("this model takes no label: a cfg does")
+            raise UsageError("this model takes no labels")
         if len(labels) != len(images):
             raise UsageError(f"there are {len(images)} images but {len(labels)} labels")
         if not 0 <= int(labels.min()) <= int(labels.max()) <= model.classes:

@@ -12,12 +12,12 @@ from torch import Tensor
 from genmnist.data import Splits, scale
 from genmnist.errors import UsageError
 
-Images = UInt8[Tensor, "n 28 28"]
+Images = UInt8[Tensor, "n h w *rgb"]
 Watch = Callable[[float], None]
 
-NEAR = 0.01  # the share of new digits that lie nearer to the training digits than `thresholds`
+NEAR = 0.01  # the share of new images that lie nearer to the training images than `thresholds`
 
-_ROWS, _COLUMNS = 1000, 10_000  # of the table of distances, at a time
+_ROWS, _NUMBERS = 1000, 8_000_000  # of the table of distances, and of its columns' pixels, at a time
 
 
 class Nearest(NamedTuple):
@@ -27,7 +27,7 @@ class Nearest(NamedTuple):
     indices: Int64[Tensor, " n"]
 
 
-def nearest(images: Images, reference: UInt8[Tensor, "m 28 28"], watch: Watch | None = None) -> Nearest:
+def nearest(images: Images, reference: UInt8[Tensor, "m h w *rgb"], watch: Watch | None = None) -> Nearest:
     """Find the nearest reference image to each image, where the reference is, in bounded memory.
 
     The search expands the square of a - b, whose terms cancel where images are alike; the distance to what it
@@ -44,15 +44,16 @@ def nearest(images: Images, reference: UInt8[Tensor, "m 28 28"], watch: Watch | 
     if not len(reference):
         raise UsageError("there are no images to look for the nearest among")
     distances, indices, done = [], [], 0
+    columns = max(1, _NUMBERS // reference[0].numel())
     for batch in images.to(reference.device).split(_ROWS):
         ours = scale(batch).flatten(1)
         least = ours.new_full((len(ours),), torch.inf)
         index = torch.zeros_like(least, dtype=torch.int64)
-        for number, part in enumerate(reference.split(_COLUMNS)):
+        for number, part in enumerate(reference.split(columns)):
             theirs = scale(part).flatten(1)
             # |a|^2 is the same for all of a row.
             value, place = torch.addmm(theirs.square().sum(1), ours, theirs.T, alpha=-2).min(1)
-            index = torch.where(value < least, place + number * _COLUMNS, index)
+            index = torch.where(value < least, place + number * columns, index)
             least = torch.minimum(value, least)
         distances.append((ours - scale(reference[index]).flatten(1)).norm(dim=1))
         indices.append(index)
@@ -64,37 +65,42 @@ def nearest(images: Images, reference: UInt8[Tensor, "m 28 28"], watch: Watch | 
     return Nearest(torch.cat(distances), torch.cat(indices))
 
 
-def thresholds(data: Splits, watch: Watch | None = None) -> Float[Tensor, " classes"]:
-    """Return how near to a training digit 1 % of the test digits of each class are: nearer is suspicious.
+def thresholds(data: Splits, classes: int = 0, watch: Watch | None = None) -> Float[Tensor, " classes"]:
+    """Return how near to a training image 1 % of the test images of each class are: nearer is suspicious.
 
-    The training digit may be of any class. A class without test digits has the threshold of them all.
+    The training image may be of any class. A class without test images has the threshold of them all.
+
+    Args:
+        data: the training and the test images.
+        classes: how many to have thresholds for; as many as the data have, if those are more.
+        watch: see `nearest`.
     """
     distances = nearest(data.test.images, data.train.images, watch).distances
     labels = data.test.labels.to(distances.device)
-    classes = (distances[labels == label] for label in range(max(10, int(labels.max()) + 1)))
-    return torch.stack([(own if len(own) else distances).quantile(NEAR) for own in classes])
+    own = (distances[labels == label] for label in range(max(classes, data.classes)))
+    return torch.stack([(part if len(part) else distances).quantile(NEAR) for part in own])
 
 
-class NearCopies(NamedTuple):
-    """Which samples are near-copies of training digits."""
+class Copies(NamedTuple):
+    """Which samples are near-copies of training images."""
 
-    share: float  # 0.01 of new digits
+    share: float  # 0.01 of new images
     near: Bool[Tensor, " n"]
-    distances: Float[Tensor, " n"]  # to the nearest training digit, as in `Nearest`
+    distances: Float[Tensor, " n"]  # to the nearest training image, as in `Nearest`
     indices: Int64[Tensor, " n"]
 
 
 def near_copies(
     samples: Images,
     labels: Int64[Tensor, " n"],
-    train: UInt8[Tensor, "m 28 28"],
+    train: UInt8[Tensor, "m h w *rgb"],
     thresholds: Float[Tensor, " classes"],
     watch: Watch | None = None,
-) -> NearCopies:
-    """Find the samples nearer to a training digit than 99 % of the real test digits of their class are.
+) -> Copies:
+    """Find the samples nearer to a training image than 99 % of the real test images of their class are.
 
-    Digits of some classes, ones above all, are all much alike, hence a threshold a class. A model that
-    memorises has a share of near-copies far above that of new digits, 1 %.
+    Images of some classes, ones above all digits, are all much alike, hence a threshold a class. A model that
+    memorises has a share of near-copies far above that of new images, 1 %.
 
     Args:
         samples: images of a model.
@@ -112,4 +118,4 @@ def near_copies(
         raise UsageError(f"there are thresholds for the labels 0 to {len(thresholds) - 1} only")
     distances, indices = nearest(samples, train, watch)
     near = distances <= thresholds.to(distances.device)[labels.to(distances.device)]
-    return NearCopies(near.double().mean().item(), near, distances, indices)
+    return Copies(near.double().mean().item(), near, distances, indices)

@@ -17,31 +17,12 @@ from torch import Tensor
 from genmnist.data import Dataset, scale
 from genmnist.errors import UsageError
 from genmnist.evaluation import factors
+from genmnist.evaluation.document import Bounds
 from genmnist.models import VAE
 from genmnist.models.vae import gaussian_kl
 from genmnist.randomness import SampleNoise
 
 _BINS = 20  # Locatello et al. 2019, "Challenging common assumptions"
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """Upper bounds on the negative log-likelihood, in nats an image, the mean over `images` images.
-
-    Pixels are grey targets of a Bernoulli likelihood, as in the objective of training, which the reference
-    report gives too: none of these is the logarithm of a probability of an image's bytes.
-    """
-
-    images: int
-    samples: int  # of the latent code of each image
-    reconstruction: float  # E_q[-log p(x | z)]
-    kl: float  # KL(q(z | x) || p(z)), exact
-    importance_weighted: float  # falls towards -log p(x) with the number of samples
-
-    @property
-    def negative_elbo(self) -> float:
-        """Return reconstruction + KL, which validation measures by one sample an image."""
-        return self.reconstruction + self.kl
 
 
 def bounds(
@@ -60,7 +41,7 @@ def bounds(
         UsageError: a number that makes no sense.
     """
     if samples < 1 or batch_size < 1:
-        raise UsageError(f"samples and batch size must be 1 or more, not {samples} and {batch_size}")
+        raise UsageError(f"`samples` and `batch_size` must be 1 or more, not {samples} and {batch_size}")
     count, reconstruction, kl, evidence = 0, 0.0, 0.0, 0.0
     for batch in data.images.split(batch_size):
         noise = SampleNoise(seed, count, len(batch), vae.device)
@@ -151,16 +132,18 @@ def disentanglement(
 ) -> Disentanglement:
     """Measure which latent factor knows the label, the slant, the thickness and the width of digits.
 
+    What is the same in all images, as the label of a set of one class, is left out.
+
     Args:
         vae: whose latent factors.
-        data: the digits; see `genmnist.evaluation.factors` for what is measured on them.
+        data: the images; see `genmnist.evaluation.factors` for what is measured on them.
         seed: of the samples.
         sampled: take a sample of q(z | x) for each image, as Chen et al. define the gap; else the mean of it,
             as Locatello et al. do, by which even a factor that the decoder ignores may know something.
         bins: see `mutual_information_gap`.
 
     Raises:
-        UsageError: see `mutual_information_gap`.
+        UsageError: all images are the same.
     """
     codes: list[Tensor] = []
     for batch in data.images.split(1000):
@@ -177,7 +160,10 @@ def disentanglement(
         "thickness": factors.thickness(images),
         "width": factors.width(images),
     }
-    return mutual_information_gap(torch.cat(codes), measured, bins)
+    differing = {name: values for name, values in measured.items() if (values != values[0]).any()}
+    if not differing:
+        raise UsageError(f"all images of {data.name} are the same: there is nothing to know about them")
+    return mutual_information_gap(torch.cat(codes), differing, bins)
 
 
 def _equal_width(values: Float[Tensor, " n"], bins: int) -> Int64[Tensor, " n"]:

@@ -9,19 +9,21 @@ from typing import Any
 
 from genmnist.files import replacing
 
+Numbers = Sequence[float | int]
+
 
 @dataclass(frozen=True)
 class Panel:
     """One pair of axes, with a line for each name: its x and its y."""
 
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    lines: Mapping[str, tuple[Numbers, Numbers]]
     xlabel: str
     ylabel: str
     title: str = ""
     log: bool = False
     falling: bool = False  # x runs from right to left, as t does in the reverse process
     shares: bool = False  # y lies between 0 and 1
-    whole: bool = False  # x counts
+    integers: bool = False  # x counts
 
 
 def draw(
@@ -54,7 +56,7 @@ def draw(
             place.set_ylim(-0.02, 1.02)
         if panel.falling:
             place.invert_xaxis()
-        if panel.whole:
+        if panel.integers:
             place.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         place.spines[["top", "right"]].set_visible(False)
         place.grid(alpha=0.3)
@@ -70,8 +72,8 @@ def losses(metrics: Sequence[dict[str, Any]], path: str | Path, title: str, unit
     epochs = [line["epoch"] for line in metrics]
     names = {"train_loss": "training", "val_loss": f"validation, {metrics[-1]['val_loss']:.5g} at last"}
     lines = {label: (epochs, [line[key] for line in metrics]) for key, label in names.items()}
-    panel = Panel(lines, "epoch", f"loss in {unit}", title, whole=True)
-    return draw([[panel]], path, 7, 4.2)
+    panel = Panel(lines, "epoch", f"loss in {unit}", title, integers=True)
+    return draw([[panel]], path, 7.0, 4.2)
 
 
 def compare(runs: Mapping[str, tuple[str, Sequence[dict[str, Any]]]], path: str | Path) -> Path:
@@ -88,8 +90,8 @@ def compare(runs: Mapping[str, tuple[str, Sequence[dict[str, Any]]]], path: str 
     def panel(family: str, key: str) -> Panel:
         lines = {
             name: ([line[key] for line in metrics], [line["val_loss"] for line in metrics])
-            for name, (kind, metrics) in runs.items()
-            if kind == family
+            for name, (own, metrics) in runs.items()
+            if own == family
         }
         return Panel(lines, key, "validation loss", family)
 
@@ -98,7 +100,9 @@ def compare(runs: Mapping[str, tuple[str, Sequence[dict[str, Any]]]], path: str 
 
 
 def tradeoffs(
-    found: Mapping[str, Sequence[tuple[float, dict[str, float]]]], path: str | Path, xlabel: str = "strength"
+    found: Mapping[str, Sequence[tuple[float | int, dict[str, float]]]],
+    path: str | Path,
+    xlabel: str = "strength",
 ) -> Path:
     """Draw what a strength changes: a column a name, its `distance` above, shares between 0 and 1 below.
 
@@ -106,7 +110,7 @@ def tradeoffs(
         GenmnistError: the file cannot be written.
     """
 
-    def panel(title: str, rows: Sequence[tuple[float, dict[str, float]]], distance: bool) -> Panel:
+    def panel(title: str, rows: Sequence[tuple[float | int, dict[str, float]]], distance: bool) -> Panel:
         names = [name for name in rows[0][1] if (name == "distance") == distance]
         lines = {name: ([x for x, _ in rows], [values[name] for _, values in rows]) for name in names}
         if distance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -10,19 +10,28 @@ from PIL import Image, ImageDraw, ImageFont
 from genmnist.figures.grid import BACKGROUND, FAINT, INK, TEXT, corner, save
 
 _SHOWN = 11  # epochs at most: of 20, every other one
-_SIDE = 3  # digits to a side of each, where they have no labels
+_SIDE = 3  # images to a side of each, where they have no labels
 
 
-def by_epoch(pictures: Sequence[tuple[int, Path]], columns: int, path: Path, labelled: bool = False) -> Path:
-    """Put the first digits of the pictures of some epochs next to one another, each beside its epoch.
+def by_epoch(
+    pictures: Sequence[tuple[int, Path]],
+    columns: int,
+    size: tuple[int, int],
+    path: Path,
+    labelled: bool = False,
+    about: Mapping[str, str] | None = None,
+) -> Path:
+    """Put the first images of the pictures of some epochs next to one another, each beside its epoch.
 
     They are three times three, side by side; where every column has its label, one row under another.
 
     Args:
         pictures: an epoch and the grid of samples that was drawn after it, in order.
-        columns: how many digits wide the grids are.
+        columns: how many images wide the grids are.
+        size: height and width of an image.
         path: where to.
         labelled: the grids have a column a label.
+        about: what the figure says of itself; see `grid.save`.
 
     Raises:
         GenmnistError: the file cannot be written.
@@ -32,7 +41,7 @@ def by_epoch(pictures: Sequence[tuple[int, Path]], columns: int, path: Path, lab
     panels = []
     for _, source in shown:
         with Image.open(source) as picture:
-            panels.append(corner(picture, columns, (1, columns) if labelled else (_SIDE, _SIDE)))
+            panels.append(corner(picture, columns, size, (1, columns) if labelled else (_SIDE, _SIDE)))
     (width, height), line, gap, font = panels[0].size, TEXT + 10, 12, ImageFont.load_default(TEXT)
     names = [f"epoch {epoch}" for epoch, _ in shown]
     if labelled:
@@ -49,5 +58,4 @@ def by_epoch(pictures: Sequence[tuple[int, Path]], columns: int, path: Path, lab
             left = place * (width + gap)
             figure.paste(panel, (left, line))
             draw.text((left + width / 2, line / 2), name, FAINT, font, anchor="mm")
-    save(figure, path)
-    return path
+    return save(figure, path, about)

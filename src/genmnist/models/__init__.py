@@ -1,23 +1,21 @@
-"""The families: what is their loss, how are they sampled."""
+"""The families' mathematics: what is their loss, how are they drawn from."""
 
 from genmnist.models.base import Generator, Latent, Losses, Model
 from genmnist.models.classifier import Classifier
+from genmnist.models.conditional import ConditionalDiffusion
 from genmnist.models.diffusion import Diffusion
-from genmnist.models.guided import ClassifierGuided, ConditionalDiffusion
+from genmnist.models.guidance import ByClassifier, ClassifierFree, Guidance
 from genmnist.models.vae import VAE
 
-FAMILIES: dict[str, type[Model]] = {
-    kind.family: kind for kind in (VAE, Diffusion, ConditionalDiffusion, Classifier)
-}
-
 __all__ = [
-    "FAMILIES",
     "VAE",
+    "ByClassifier",
     "Classifier",
-    "ClassifierGuided",
+    "ClassifierFree",
     "ConditionalDiffusion",
     "Diffusion",
     "Generator",
+    "Guidance",
     "Latent",
     "Losses",
     "Model",

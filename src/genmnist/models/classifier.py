@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from genmnist.data import scale
 from genmnist.diffusion.times import stratified
+from genmnist.errors import UsageError
+from genmnist.families.classifier import ClassifierOptions
 from genmnist.models.base import Losses, Model
 from genmnist.nn.classifier import ClassifierNet
-from genmnist.presets import ClassifierOptions
 
-Images = Float[Tensor, "b 1 28 28"]
+Images = Float[Tensor, "b c h w"]
 
 
 class Classifier(Model):
@@ -30,15 +31,11 @@ class Classifier(Model):
     unit: ClassVar[str] = "nats an image"
     options: ClassifierOptions
 
-    def __init__(self, options: ClassifierOptions | None = None) -> None:
-        super().__init__()
-        self.options = options or ClassifierOptions()
-        self.network = ClassifierNet(self.options.classes, self.options.width)
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Self:
-        """Build an untrained classifier. Raises UsageError for options that do not fit."""
-        return cls(ClassifierOptions.of(options))
+    def __init__(self, options: ClassifierOptions | None = None, network: nn.Module | None = None) -> None:
+        if network is not None:
+            raise UsageError("a classifier has no `network` of your own yet: leave it out")
+        super().__init__(options)
+        self.network = ClassifierNet(self.options.classes, self.options.width, self.shape[0])
 
     def logits(
         self, images: Images, log_snr: Float[Tensor, " b"] | None = None
@@ -55,7 +52,7 @@ class Classifier(Model):
         return logits.float()
 
     @torch.inference_mode()
-    def features(self, images: UInt8[Tensor, "b 28 28"]) -> Float[Tensor, "b features"]:
+    def features(self, images: UInt8[Tensor, "b h w *rgb"]) -> Float[Tensor, "b features"]:
         """Return the features by which the last layer decides, in float32 whatever the precision."""
         pixels = scale(images.to(self.device))
         features: Tensor = self.network.features(2 * pixels - 1, _clean(pixels))
@@ -108,18 +105,20 @@ class Classifier(Model):
     def disturbed(self, images: Images) -> Images:
         """Turn, stretch and shift each image by a little of its own."""
         options, n, device = self.options, len(images), images.device
+        _, height, width = self.shape
 
-        def spread(width: float) -> Float[Tensor, " n"]:
-            return width * (2 * torch.rand(n, device=device) - 1)
+        def spread(reach: float) -> Float[Tensor, " n"]:
+            return reach * (2 * torch.rand(n, device=device) - 1)
 
         angle = spread(math.radians(options.turn))
         wide, high = (1 + spread(options.stretch) for _ in range(2))
-        right, down = (spread(options.shift / 14) for _ in range(2))
+        right, down = (spread(options.shift / (side / 2)) for side in (width, height))
+        # The grid counts from edge to edge, whatever the sides are: a turn must not shear what is not square.
         rows = (
-            torch.stack((wide * angle.cos(), -high * angle.sin(), right), -1),
-            torch.stack((wide * angle.sin(), high * angle.cos(), down), -1),
+            torch.stack((wide * angle.cos(), -high * angle.sin() * (height / width), right), -1),
+            torch.stack((wide * angle.sin() * (width / height), high * angle.cos(), down), -1),
         )
-        places = F.affine_grid(torch.stack(rows, 1), [n, 1, 28, 28], align_corners=False)
+        places = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
         return F.grid_sample(images, places, align_corners=False)
 
 

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from genmnist.data import quantise, scale
 from genmnist.diffusion import samplers
-from genmnist.diffusion.samplers import Denoise, Gradient, Step
-from genmnist.diffusion.schedules import CLEAN, SCHEDULES, Schedule, spaced
-from genmnist.diffusion.targets import WEIGHTS, Denoised, denoised, target
-from genmnist.diffusion.times import TIMES, stratified
+from genmnist.diffusion.samplers import Denoise, Step
+from genmnist.diffusion.schedules import CLEAN, Schedule
+from genmnist.diffusion.spacings import spaced
+from genmnist.diffusion.targets import Denoised, denoised, target
+from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
-from genmnist.models.base import Latent, Losses
+from genmnist.families.ddpm import DiffusionOptions
+from genmnist.families.sampling import Sampling
+from genmnist.models.base import Latent, Losses, Watch
+from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
-from genmnist.nn.unet import SIZES, Labels, UNet
-from genmnist.presets import DiffusionOptions, Sampling
+from genmnist.nn.unet import Labels
 from genmnist.randomness import SampleNoise
+from genmnist.registry import NETWORKS, SAMPLERS, SCHEDULES, TIMES, WEIGHTS
 
-Images = Float[Tensor, "b 1 28 28"]
+Images = Float[Tensor, "b c h w"]
 
 _EMBEDDED = 7.8  # the log-SNR from which images are embedded: sigma / alpha = 0.02
 _FRAMES = 60  # of an animation, at most
@@ -37,28 +40,12 @@ class Diffusion(Latent):
 
     family: ClassVar[str] = "ddpm"
     unit: ClassVar[str] = "squared error a pixel"
-    validation_stride: ClassVar[int] = 5  # all of them would take a tenth of the training's time
-    kind: ClassVar[type[DiffusionOptions]] = DiffusionOptions
-    how: ClassVar[type[Sampling]] = Sampling
+    validation_images: ClassVar[int | None] = 2000  # all of them would take a tenth of the training's time
     options: DiffusionOptions
 
-    def __init__(self, options: DiffusionOptions | None = None) -> None:
-        super().__init__()
-        self.options = options or self.kind()
-        size = SIZES["small" if self.options.size == "auto" else self.options.size]
-        if self.options.width:
-            size = dataclasses.replace(
-                size, channels=tuple(self.options.width * c // size.channels[0] for c in size.channels)
-            )
-        size = dataclasses.replace(
-            size, blocks=self.options.blocks or size.blocks, patch=self.options.patch or size.patch
-        )
-        self.network = UNet(size, self.classes)
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Self:
-        """Build an untrained model. Raises UsageError for options that do not fit."""
-        return cls(cls.kind.of(options))
+    def __init__(self, options: DiffusionOptions | None = None, network: nn.Module | None = None) -> None:
+        super().__init__(options, network)
+        self.network = network if network is not None else NETWORKS[self.options.network](self.options)
 
     def place(self, device: torch.device, precision: str = "auto") -> Self:
         """Move the model to `device`, its convolutions in the channels-last order that they run in."""
@@ -69,13 +56,20 @@ class Diffusion(Latent):
     def schedule(self) -> Schedule:
         """Return the noise schedule; made when first needed, on the CPU wherever the model was built."""
         with torch.device("cpu"):
-            return SCHEDULES[self.options.noise](self.options.timesteps)
+            schedule: Schedule = SCHEDULES[self.options.noise_schedule](self.options.timesteps)
+        return schedule
 
     def predict(self, x: Images, alpha: Tensor, sigma: Tensor, labels: Labels | None = None) -> Images:
         """Return what the network makes of noisy images; its own precision ends here."""
         log_snr = 2 * (alpha / sigma).log()
+        given = () if labels is None else (labels,)
         with self.computing():
-            prediction: Tensor = self.network(x / torch.hypot(alpha, sigma), log_snr.flatten(), labels)
+            prediction: Tensor = self.network(x / torch.hypot(alpha, sigma), log_snr.flatten(), *given)
+        if prediction.shape != x.shape:
+            raise UsageError(
+                f"the `network` answers {list(prediction.shape)} to images of {list(x.shape)}: it must "
+                "answer in their shape"
+            )
         return prediction.float()
 
     def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
@@ -111,17 +105,18 @@ class Diffusion(Latent):
         alpha, sigma = levels.view(2, 1, 1, 1, 1).to(x.device, non_blocking=True)
         return denoised(self.options.target, self.predict(x, alpha, sigma, labels), x, alpha, sigma)
 
-    def guided(self, how: Sampling, labels: Labels | None) -> Denoise:
-        """Return `denoise` with the guidance that makes it draw what these labels ask for; here, none."""
-        return self.denoise
-
-    def gradient(self, how: Sampling, labels: Labels | None) -> Gradient | None:
-        """Return what moves the means of ancestral sampling instead, if anything does."""
+    def guidance(self, how: Sampling) -> Guidance | None:
+        """Return the guidance of its own that the options ask for; a model without labels has none."""
         return None
 
-    def denoiser(self, how: Sampling, labels: Labels | None = None) -> Denoise:
+    def denoiser(self, how: Sampling, labels: Labels | None = None, guide: Guidance | None = None) -> Denoise:
         """Return what samplers call: guided first, then kept in range."""
-        denoise = self.guided(how, labels)
+        guide = guide or self.guidance(how)
+        if guide is None or labels is None:
+            denoise: Denoise = self.denoise
+        else:
+            ancestral = "gradient" in SAMPLERS.parameters(how.sampler)
+            denoise = guide.denoiser(self.denoise, labels, self.schedule, ancestral)
         if how.threshold == "none":
             return denoise
         return samplers.thresholded(denoise, self.schedule, 0.995 if how.threshold == "dynamic" else None)
@@ -137,7 +132,7 @@ class Diffusion(Latent):
 
     def _noise(self, noise: SampleNoise) -> Images:
         # Not every schedule ends in pure noise of variance 1.
-        return self.schedule.sigma(len(self.schedule) - 1).item() * noise.normal(1, 28, 28)
+        return self.schedule.sigma(len(self.schedule) - 1).item() * noise.normal(*self.shape)
 
     def timesteps(self, how: Sampling, visit: Sequence[float] = ()) -> list[float]:
         """Return the timesteps that a way of sampling passes through, and those to visit besides.
@@ -152,26 +147,33 @@ class Diffusion(Latent):
         # A step between neighbours would be so short that a solver sees nothing but rounding in it.
         chosen = [
             t
-            for t in spaced(self.schedule, how.steps, how.spacing)
+            for t in spaced(self.schedule, how.steps, how.spacing, how.last_timestep)
             if t == CLEAN or all(abs(t - other) >= 1 for other in visit)
         ]
         return sorted({*chosen, *visit}, reverse=True)
 
     def _steps(
-        self, x: Images, how: Sampling, timesteps: list[float], noise: SampleNoise, labels: Labels | None
+        self,
+        x: Images,
+        how: Sampling,
+        timesteps: list[float],
+        noise: SampleNoise,
+        labels: Labels | None,
+        guide: Guidance | None = None,
     ) -> Iterator[Step]:
-        denoise = self.denoiser(how, labels)
+        """Run the sampler that is asked for, with those further settings that it takes."""
 
         def fresh() -> Tensor:
-            return how.temperature * noise.normal(1, 28, 28)
+            return how.temperature * noise.normal(*self.shape)
 
-        if how.sampler == "ancestral":
-            gradient = self.gradient(how, labels)
-            return samplers.ancestral(denoise, x, self.schedule, timesteps, fresh, how.variance, gradient)
-        if how.sampler == "ddim":
-            return samplers.ddim(denoise, x, self.schedule, timesteps, fresh, how.eta)
-        solver = samplers.heun if how.sampler == "heun" else samplers.dpm_solver
-        return solver(denoise, x, self.schedule, timesteps)
+        settings: dict[str, Any] = {"noise": fresh, "eta": how.eta, "variance": how.variance}
+        if guide is not None and labels is not None:
+            settings["gradient"] = guide.gradient(labels, self.schedule)
+        taken = SAMPLERS.parameters(how.sampler)
+        settings = {name: value for name, value in settings.items() if name in taken}
+        denoise = self.denoiser(how, labels, guide)
+        steps: Iterator[Step] = SAMPLERS[how.sampler](denoise, x, self.schedule, timesteps, **settings)
+        return steps
 
     @torch.no_grad()
     def walk(
@@ -179,9 +181,10 @@ class Diffusion(Latent):
         seed: int,
         first: int,
         count: int,
+        how: Sampling,
         visit: Sequence[float] = (),
-        labels: Sequence[int] = (),
-        **options: Any,
+        labels: Sequence[int] | None = None,
+        guide: Guidance | None = None,
     ) -> Iterator[Step]:
         """Yield every step of samples `first` … `first + count - 1` under `seed`.
 
@@ -189,55 +192,53 @@ class Diffusion(Latent):
             seed: fixes the samples.
             first: the first sample.
             count: how many.
+            how: how to sample.
             visit: timesteps to pass through besides those of the sampler.
-            labels: see `told`.
-            options: see `genmnist.presets.Sampling`.
+            labels: see `label_sequence`.
+            guide: steers towards them.
 
         Raises:
-            UsageError: an option makes no sense.
+            UsageError: there is no such timestep or label.
         """
-        how = self.how.choose(**options)
         noise = SampleNoise(seed, first, count, self.device)
         x = how.temperature * self._noise(noise)
-        yield from self._steps(x, how, self.timesteps(how, visit), noise, self.told(labels, first, count))
+        asked = self.label_sequence(labels, first, count, guide)
+        yield from self._steps(x, how, self.timesteps(how, visit), noise, asked, guide)
 
     def draw(
         self,
         seed: int,
         first: int,
         count: int,
-        watch: Callable[[float], None] | None = None,
-        labels: Sequence[int] = (),
-        **options: Any,
-    ) -> Float[Tensor, "count 1 28 28"]:
-        """Draw samples in one batch, as pixels in [0, 1].
-
-        Args:
-            seed, first, count: which ones.
-            watch: called after every step with the share of the steps that are done.
-            labels: see `told`.
-            options: see `genmnist.presets.Sampling`.
-        """
-        total = len(self.timesteps(self.how.choose(**options))) - 1  # CLEAN is where the last step ends
-        for number, step in enumerate(self.walk(seed, first, count, labels=labels, **options), 1):
+        how: Sampling,
+        labels: Sequence[int] | None = None,
+        guide: Guidance | None = None,
+        watch: Watch | None = None,
+    ) -> Float[Tensor, "count c h w"]:
+        """Draw samples in one batch, as pixels in [0, 1]; `watch` is called after every step."""
+        total = len(self.timesteps(how)) - 1  # CLEAN is where the last step ends
+        for number, step in enumerate(self.walk(seed, first, count, how, labels=labels, guide=guide), 1):
             x = step.x
             if watch:
                 watch(number / total)
         return (x + 1) / 2
 
     @torch.inference_mode()
-    def emerge(
+    def frames(
         self,
         num: int,
         seed: int = 0,
-        watch: Callable[[float], None] | None = None,
-        labels: Sequence[int] = (),
-        **options: Any,
-    ) -> Iterator[UInt8[Tensor, "num 28 28"]]:
-        """Yield the reverse process in some frames: less noise, more image. For `watch` see `draw`."""
-        last = len(self.timesteps(self.how.choose(**options))) - 1
+        *,
+        labels: Sequence[int] | None = None,
+        guide: Guidance | None = None,
+        how: Sampling | None = None,
+        watch: Watch | None = None,
+    ) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
+        """Yield the reverse process in some frames: less noise, more image."""
+        how = how or self.how()
+        last = len(self.timesteps(how)) - 1
         stride = -(-last // _FRAMES)
-        for number, step in enumerate(self.trace((), num, seed, labels, **options)):
+        for number, step in enumerate(self.trace((), num, seed, labels=labels, guide=guide, how=how)):
             if number % stride == 0 or number == last:
                 yield quantise((step.x + 1) / 2).cpu()
             if watch:
@@ -245,22 +246,33 @@ class Diffusion(Latent):
 
     @torch.inference_mode()
     def trace(
-        self, visit: Sequence[float], num: int, seed: int = 0, labels: Sequence[int] = (), **options: Any
+        self,
+        visit: Sequence[float],
+        num: int,
+        seed: int = 0,
+        *,
+        labels: Sequence[int] | None = None,
+        guide: Guidance | None = None,
+        how: Sampling | None = None,
     ) -> Iterator[Step]:
         """Yield x_t and what is predicted from it, at every timestep of the sampler and at those in `visit`.
 
         The first is the noise, the last, at `CLEAN`, the sample itself.
         """
-        how = self.how.choose(**options)
+        how = how or self.how()
         t, x = self.timesteps(how, visit)[0], how.temperature * self.prior(seed, num)
-        for step in self.walk(seed, 0, num, visit, labels, **options):
+        for step in self.walk(seed, 0, num, how, visit, labels, guide):
             yield Step(t, x, step.x0)
             t, x = step.t, step.x
         yield Step(t, x, x)
 
+    def how(self, **options: Any) -> Sampling:
+        """Return how to sample. Raises UsageError for an unknown option, or one that makes no sense."""
+        return cast("Sampling", super().how(**options))
+
     @torch.inference_mode()
     def embed(
-        self, images: UInt8[Tensor, "b 28 28"], labels: Labels | None = None, steps: int = 64
+        self, images: UInt8[Tensor, "b h w *rgb"], labels: Labels | None = None, steps: int = 64
     ) -> Images:
         """Return the noise from which the probability-flow ODE comes to these images (Song et al. 2021, 4.3).
 
@@ -271,14 +283,20 @@ class Diffusion(Latent):
         first = self.schedule.timestep(_EMBEDDED).item()
         clean, noise = 2 * scale(images.to(self.device)) - 1, SampleNoise(0, 0, len(images), self.device)
         x = self.schedule.alpha(first).item() * clean
-        x = x + self.schedule.sigma(first).item() * noise.normal(1, 28, 28)
+        x = x + self.schedule.sigma(first).item() * noise.normal(*self.shape)
         timesteps = [t for t in reversed(spaced(self.schedule, steps, "trailing")) if t > first + 1]
         denoise = functools.partial(self.denoise, labels=labels)
         *_, last = samplers.heun(denoise, x, self.schedule, [first, *timesteps])
         return last.x
 
     @torch.inference_mode()
-    def decode(self, noise: Images, labels: Labels | None = None, **options: Any) -> Images:
+    def decode(
+        self,
+        noise: Images,
+        labels: Labels | None = None,
+        how: Sampling | None = None,
+        guide: Guidance | None = None,
+    ) -> Images:
         """Follow the probability-flow ODE from noise to images in [0, 1], of these labels if any.
 
         By default the sampler is `dpm-solver`, whichever else suits the model.
@@ -286,15 +304,17 @@ class Diffusion(Latent):
         Raises:
             UsageError: the sampler draws noise on its way, so that its end is no function of its start.
         """
-        how = self.how.choose(**{"sampler": "dpm-solver", **options})
+        how = how or type(self.how()).deterministic()
         if how.random:
-            raise UsageError(f"{how.sampler} draws noise on its way, and so comes to no certain end")
+            raise UsageError(
+                f"the `sampler` {how.sampler} draws noise on its way, and comes to no certain end"
+            )
         none, timesteps = SampleNoise(0, 0, 1, self.device), self.timesteps(how)
         images = []
         for first in range(0, len(noise), _DECODED):
             batch = slice(first, first + _DECODED)
-            told = None if labels is None else labels[batch].to(self.device)
-            *_, last = self._steps(noise[batch].to(self.device), how, timesteps, none, told)
+            own = None if labels is None else labels[batch].to(self.device)
+            *_, last = self._steps(noise[batch].to(self.device), how, timesteps, none, own, guide)
             images.append(((last.x + 1) / 2).clamp(0, 1))
         return torch.cat(images)
 
@@ -306,9 +326,11 @@ class Diffusion(Latent):
         alphas: Float[Tensor, " steps"],
         space: str = "latent",
         path: str = "slerp",
+        *,
         labels: tuple[Labels, Labels] | None = None,
-        **options: Any,
-    ) -> Float[Tensor, "b steps 28 28"]:
+        guide: Guidance | None = None,
+        how: Sampling | None = None,
+    ) -> Float[Tensor, "b steps c h w"]:
         """Walk from `end` to `start`, denoising the noises between them, or fading between the two images.
 
         On the great circle noise keeps its variance (Song, Meng & Ermon 2021, section 5.3). Labels, one for
@@ -317,15 +339,15 @@ class Diffusion(Latent):
         """
         start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
         if space == "pixel":
-            told = labels or (None, None)
+            own = labels or (None, None)
             first, second = (
-                self.decode(noise, label, **options).squeeze(1)
-                for noise, label in zip((start, end), told, strict=True)
+                self.decode(noise, label, how, guide) for noise, label in zip((start, end), own, strict=True)
             )
             return lerp(first, second, alphas)
         between = PATHS[path](end if space == "label" else start, end, alphas)
         mixed = None
         if labels is not None:
-            first, second = (F.one_hot(label.to(self.device), self.classes + 1).float() for label in labels)
+            classes = guide.classes if guide else self.classes
+            first, second = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
             mixed = lerp(first, second, alphas).flatten(0, 1)
-        return self.decode(between.flatten(0, 1), mixed, **options).view(*between.shape[:2], 28, 28)
+        return self.decode(between.flatten(0, 1), mixed, how, guide).view(between.shape)

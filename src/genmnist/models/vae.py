@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -10,22 +10,38 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from genmnist.data import Dataset, quantise, scale
+from genmnist.device import products
 from genmnist.errors import UsageError
-from genmnist.models.base import Latent, Losses
+from genmnist.families.vae import PriorSampling, VAEOptions
+from genmnist.models.base import Latent, Losses, Watch
+from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
-from genmnist.nn.vae import NETWORKS
-from genmnist.presets import VAEOptions
 from genmnist.randomness import SampleNoise
+from genmnist.registry import AUTOENCODERS
 
 Latents = Float[Tensor, "b latent"]
-Images = Float[Tensor, "b 1 28 28"]
+Images = Float[Tensor, "b c h w"]
 
 # A factor counts as active if its posterior mean varies over the data by more than this
 # (Burda, Grosse & Salakhutdinov 2016, section 5.2).
 ACTIVE_VARIANCE = 0.01
+_FRAMES = 24  # of an animation
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What each factor contributes over `images` images: its mean KL in nats, and whether it is active."""
+
+    images: int
+    kl: Float[Tensor, " latent"]
+    active: Bool[Tensor, " latent"]
+
+    def order(self) -> list[int]:
+        """Return the factors, the most used first."""
+        return [int(factor) for factor in self.kl.argsort(descending=True)]
 
 
 class VAE(Latent):
@@ -35,28 +51,23 @@ class VAE(Latent):
     unit: ClassVar[str] = "nats an image"
     options: VAEOptions
 
-    def __init__(self, options: VAEOptions | None = None) -> None:
-        super().__init__()
-        self.options = options or VAEOptions()
-        network = NETWORKS[self.options.network](self.options.hidden, self.options.latent)
-        self.encoder, self.decoder = network.encoder, network.decoder
-
-    @classmethod
-    def from_options(cls, options: dict[str, Any]) -> Self:
-        """Build an untrained VAE. Raises UsageError for options that do not fit."""
-        return cls(VAEOptions.of(options))
+    def __init__(self, options: VAEOptions | None = None, network: nn.Module | None = None) -> None:
+        super().__init__(options, network)
+        parts: Any = network if network is not None else AUTOENCODERS[self.options.network](self.options)
+        self.encoder, self.decoder = parts.encoder, parts.decoder
+        self.products_only: bool = getattr(parts, "products_only", False)
 
     def place(self, device: torch.device, precision: str = "auto") -> Self:
         """Move the model to `device`. Raises UsageError for float16 on the MLP: it lowers products only."""
-        if precision == "float16" and self.options.network == "mlp":
+        if precision == "float16" and self.products_only:
             raise UsageError(
-                "--precision float16 is not for the MLP, whose products run in bfloat16 or float32"
+                "`precision` float16 is not for the MLP, whose products run in bfloat16 or float32"
             )
         return super().place(device, precision)
 
     def computing(self) -> AbstractContextManager[None]:
         """Return the context in which the network runs; the MLP gains from faster products alone."""
-        return self.precision.products() if self.options.network == "mlp" else self.precision.autocast()
+        return products(self.device, self.precision) if self.products_only else super().computing()
 
     def encode(self, images: Images) -> tuple[Latents, Latents]:
         """Return the mean and the log-variance of q(z | x) for pixels in [0, 1]."""
@@ -101,39 +112,62 @@ class VAE(Latent):
         return {"loss": reconstruction + beta * charged, "reconstruction": reconstruction, "kl": kl.sum() / n}
 
     def draw(
-        self, seed: int, first: int, count: int, temperature: float = 1.0, **_: Any
-    ) -> Float[Tensor, "count 1 28 28"]:
-        """Decode points of the prior, its deviation scaled by `temperature`."""
-        return self.decode(self.prior(seed, count, first) * temperature)
+        self,
+        seed: int,
+        first: int,
+        count: int,
+        how: PriorSampling,
+        labels: Sequence[int] | None = None,
+        guide: Guidance | None = None,
+        watch: Watch | None = None,
+    ) -> Float[Tensor, "count c h w"]:
+        """Decode points of the prior, its deviation scaled by the temperature."""
+        self._refuse(labels, guide)
+        return self.decode(self.prior(seed, count, first) * how.temperature)
 
     @torch.inference_mode()
-    def emerge(
-        self, num: int, seed: int = 0, temperature: float = 1.0, frames: int = 24, **_: Any
-    ) -> Iterator[UInt8[Tensor, "num 28 28"]]:
+    def frames(
+        self,
+        num: int,
+        seed: int = 0,
+        *,
+        labels: Sequence[int] | None = None,
+        guide: Guidance | None = None,
+        how: PriorSampling | None = None,
+        watch: Watch | None = None,
+    ) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
         """Yield the samples as their temperature rises from 0, where all are the prior's centre."""
-        z = self.prior(seed, num)
-        for frame in range(frames + 1):
-            yield quantise(self.decode(z * temperature * frame / frames)).cpu()
+        self._refuse(labels, guide)
+        z, temperature = self.prior(seed, num), (how or PriorSampling()).temperature
+        for frame in range(_FRAMES + 1):
+            yield quantise(self.decode(z * temperature * frame / _FRAMES)).cpu()
+
+    def _refuse(self, labels: Sequence[int] | None, guide: Guidance | None) -> None:
+        self.label_sequence(labels, 0, 0)
+        if guide is not None:
+            raise UsageError("a vae cannot be guided: leave `guide` out")
 
     def prior(self, seed: int, count: int = 1, first: int = 0) -> Latents:
         """Draw latent points `first` … `first + count - 1` of N(0, I) under `seed`."""
         return SampleNoise(seed, first, count, self.device).normal(self.options.latent)
 
-    @torch.inference_mode()
-    def embed(self, images: UInt8[Tensor, "b 28 28"], labels: Int64[Tensor, " b"] | None = None) -> Latents:
+    @torch.no_grad()
+    def embed(
+        self, images: UInt8[Tensor, "b h w *rgb"], labels: Int64[Tensor, " b"] | None = None
+    ) -> Latents:
         """Return the posterior means of images."""
         return self.encode(scale(images.to(self.device)))[0]
 
     @torch.inference_mode()
     def traverse(
         self, base: Float[Tensor, " latent"], values: Float[Tensor, " steps"]
-    ) -> Float[Tensor, "latent steps 28 28"]:
+    ) -> Float[Tensor, "latent steps c h w"]:
         """Decode `base` with each factor in turn set to each of `values`: a row a factor."""
         latent, steps = self.options.latent, len(values)
         z = base.to(self.device).repeat(latent, steps, 1)
         factor = torch.arange(latent, device=self.device)
         z[factor, :, factor] = values.to(self.device, z.dtype)
-        return self.decode(z.flatten(0, 1)).view(latent, steps, 28, 28)
+        return self.decode(z.flatten(0, 1)).view(latent, steps, *self.shape)
 
     @torch.inference_mode()
     def interpolate(
@@ -143,14 +177,17 @@ class VAE(Latent):
         alphas: Float[Tensor, " steps"],
         space: str = "latent",
         path: str = "lerp",
-        **_: Any,
-    ) -> Float[Tensor, "b steps 28 28"]:
+        *,
+        labels: None = None,
+        guide: Guidance | None = None,
+        how: PriorSampling | None = None,
+    ) -> Float[Tensor, "b steps c h w"]:
         """Walk from `end` to `start`, decoding the points between the codes, or fading between the images."""
         start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
         if space == "pixel":
-            return lerp(self.decode(start).squeeze(1), self.decode(end).squeeze(1), alphas)
+            return lerp(self.decode(start), self.decode(end), alphas)
         between = PATHS[path](start, end, alphas)
-        return self.decode(between.flatten(0, 1)).view(*between.shape[:2], 28, 28)
+        return self.decode(between.flatten(0, 1)).view(*between.shape[:2], *self.shape)
 
     def usage(self, data: Dataset, batch_size: int = 1000) -> Iterator[Usage]:
         """Measure how much each factor is used over a data set; yields after each batch, last the whole."""
@@ -167,19 +204,6 @@ class VAE(Latent):
             count += len(images)
             variance = square / count - (total / count).square()
             yield Usage(count, (kl / count).cpu(), (variance > ACTIVE_VARIANCE).cpu())
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What each factor contributes over `images` images: its mean KL in nats, and whether it is active."""
-
-    images: int
-    kl: Float[Tensor, " latent"]
-    active: Bool[Tensor, " latent"]
-
-    def order(self) -> list[int]:
-        """Return the factors, the most used first."""
-        return [int(factor) for factor in self.kl.argsort(descending=True)]
 
 
 def gaussian_kl(mean: Latents, log_variance: Latents) -> Latents:

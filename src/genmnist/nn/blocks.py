@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Maps = Float[Tensor, "b c h w"]
-Condition = Float[Tensor, "b condition"]
+Condition = Float[Tensor, "#b condition"]  # of each image, or one for them all
 
 
 class NoiseLevel(nn.Module):
@@ -22,7 +22,7 @@ class NoiseLevel(nn.Module):
         self.waves = features // 2
         self.mlp = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, log_snr: Float[Tensor, " b"]) -> Condition:
+    def forward(self, log_snr: Float[Tensor, " b"]) -> Float[Tensor, "b condition"]:
         """Return the condition that the residual blocks listen to."""
         angle = (-log_snr / 2).exp().atan()
         phases = angle[:, None] * 2 ** torch.linspace(0, 8, self.waves, device=angle.device)
@@ -30,7 +30,7 @@ class NoiseLevel(nn.Module):
         return condition
 
 
-def silence(layer: nn.Conv2d | nn.Linear) -> None:
+def zero_init(layer: nn.Conv2d | nn.Linear) -> None:
     """Let a layer start by answering zero, so that what it is added to passes unchanged."""
     for weight in layer.parameters():
         nn.init.zeros_(weight)
@@ -52,7 +52,7 @@ class AdaptiveNorm(nn.Module):
     def __init__(self, channels: int, condition: int) -> None:
         super().__init__()
         self.affine = nn.Linear(condition, 2 * channels)
-        silence(self.affine)
+        zero_init(self.affine)
 
     def forward(self, x: Maps, condition: Condition) -> Maps:
         """Normalise each image."""
@@ -74,9 +74,9 @@ class ResBlock(nn.Module):
         self.norm = AdaptiveNorm(out, condition)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
         self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
-        silence(self.conv2)
+        zero_init(self.conv2)
 
-    def forward(self, x: Maps, condition: Condition) -> Maps:
+    def forward(self, x: Maps, condition: Condition) -> Float[Tensor, "b out h w"]:
         """Add what the two convolutions make of x."""
         h = self.conv1(F.silu(normalised(x)))
         h = self.conv2(F.silu(self.norm(h, condition)))
@@ -93,7 +93,7 @@ class Attention(nn.Module):
         self.heads = next(heads for heads in range(wanted, 0, -1) if channels % heads == 0)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
-        silence(self.out)
+        zero_init(self.out)
 
     def forward(self, x: Maps) -> Maps:
         """Let every place look at every other."""

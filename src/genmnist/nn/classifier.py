@@ -11,23 +11,23 @@ from genmnist.nn.blocks import NoiseLevel, ResBlock, normalised
 
 
 class ClassifierNet(nn.Module):
-    """A small residual network, 28 x 28 to 14 x 14 to 7 x 7, that is told how noisy its images are.
+    """A small residual network, two levels of half the side each, that knows how noisy its images are.
 
     Its features, 128 numbers an image at the default width, are what distances between sets of images are
     measured in.
     """
 
-    def __init__(self, classes: int = 10, width: int = 32, condition: int = 64) -> None:
+    def __init__(self, classes: int, width: int = 32, channels: int = 1, condition: int = 64) -> None:
         super().__init__()
         self.noise_level = NoiseLevel(condition)
-        self.stem = nn.Conv2d(1, width, 5, stride=2, padding=2)
+        self.stem = nn.Conv2d(channels, width, 5, stride=2, padding=2)
         self.block1 = ResBlock(width, width, condition)
         self.down = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
         self.block2 = ResBlock(2 * width, 2 * width, condition)
         self.block3 = ResBlock(2 * width, 4 * width, condition)
         self.head = nn.Linear(4 * width, classes)
 
-    def features(self, x: Float[Tensor, "b 1 28 28"], log_snr: Float[Tensor, " b"]) -> Float[Tensor, "b f"]:
+    def features(self, x: Float[Tensor, "b c h w"], log_snr: Float[Tensor, " b"]) -> Float[Tensor, "b f"]:
         """Return what the last layer decides by."""
         condition = F.silu(self.noise_level(log_snr))
         h = self.stem(x).contiguous(memory_format=torch.channels_last)
@@ -38,7 +38,7 @@ class ClassifierNet(nn.Module):
         return pooled
 
     def forward(
-        self, x: Float[Tensor, "b 1 28 28"], log_snr: Float[Tensor, " b"]
+        self, x: Float[Tensor, "b c h w"], log_snr: Float[Tensor, " b"]
     ) -> Float[Tensor, "b classes"]:
         """Return the logits of each class."""
         logits: Tensor = self.head(self.features(x, log_snr))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -10,9 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from genmnist.nn.blocks import Attention, NoiseLevel, ResBlock, normalised, silence
+from genmnist.errors import UsageError
+from genmnist.families.ddpm import DiffusionOptions
+from genmnist.nn.blocks import Attention, NoiseLevel, ResBlock, normalised, zero_init
 
-Labels = Int64[Tensor, " b"] | Float[Tensor, "b classes+1"]
+Labels = (
+    Int64[Tensor, " b"] | Float[Tensor, "b labels"]
+)  # or a mixture: shares of each, and of the null label
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,21 @@ SIZES = {
 class UNet(nn.Module):
     """Residual blocks on the way down, at the bottom, and on the way up, where each sees its counterpart.
 
-    Each level has half the side of the one above it: 28, 14, 7.
+    Each level has half the side of the one above it, rounded up; images are padded to whole patches.
+
+    Args:
+        size: how large it is.
+        classes: labels that it knows besides the null label; 0 for a network without labels.
+        channels: of the images.
     """
 
-    def __init__(self, size: Size, classes: int = 0) -> None:
+    def __init__(self, size: Size, classes: int = 0, channels: int = 1) -> None:
         super().__init__()
         self.patch, self.blocks = size.patch, size.blocks
         first, last, condition = size.channels[0], size.channels[-1], size.condition
         self.noise_level = NoiseLevel(condition)
         self.label = _embedding(classes + 1, condition) if classes else None
-        self.stem = nn.Conv2d(size.patch**2, first, 3, padding=1)
+        self.stem = nn.Conv2d(channels * size.patch**2, first, 3, padding=1)
         self.shrink = nn.ModuleList(
             nn.Conv2d(above, below, 3, stride=2, padding=1) for above, below in pairwise(size.channels)
         )
@@ -60,19 +69,19 @@ class UNet(nn.Module):
         )
         self.middle = ResBlock(last, last, condition)
         self.attention = Attention(last) if size.attention else nn.Identity()
-        self.head = nn.Conv2d(first, size.patch**2, 3, padding=1)
-        silence(self.head)
+        self.head = nn.Conv2d(first, channels * size.patch**2, 3, padding=1)
+        zero_init(self.head)
 
     def forward(
         self,
-        x: Float[Tensor, "b 1 h w"],
-        log_snr: Float[Tensor, " b"],
+        x: Float[Tensor, "b c h w"],
+        log_snr: Float[Tensor, " #b"],
         labels: Labels | None = None,
-    ) -> Float[Tensor, "b 1 h w"]:
+    ) -> Float[Tensor, "b c h w"]:
         """Return the prediction for images of these noise levels and, in a conditional network, labels.
 
-        A label may be a mixture, a share of each class and of the null label, which comes last. Without
-        labels a conditional network takes the null label.
+        One noise level may stand for all images. A label may be a mixture, a share of each class and of the
+        null label, which comes last. Without labels a conditional network takes the null label.
         """
         condition = self.noise_level(log_snr)
         if self.label is not None:
@@ -81,6 +90,8 @@ class UNet(nn.Module):
             mixed = labels.is_floating_point()
             condition = condition + (labels @ self.label.weight if mixed else self.label(labels))
         condition = F.silu(condition)
+        height, width = x.shape[-2:]
+        x = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
         h: Tensor = self.stem(F.pixel_unshuffle(x, self.patch))
         h = h.contiguous(memory_format=torch.channels_last)
         kept: list[Tensor] = []
@@ -97,7 +108,23 @@ class UNet(nn.Module):
             if level and not rest:
                 h = F.interpolate(self.grow[level - 1](h), size=kept[-1].shape[-2:])
         h = self.head(F.silu(normalised(h)))
-        return F.pixel_shuffle(h, self.patch)
+        return F.pixel_shuffle(h, self.patch)[..., :height, :width]
+
+
+def build(options: DiffusionOptions) -> UNet:
+    """Return the U-Net that a diffusion model's options describe."""
+    size = SIZES["small" if options.size == "auto" else options.size]
+    if options.width:
+        size = replace(size, channels=tuple(options.width * c // size.channels[0] for c in size.channels))
+    size = replace(size, blocks=options.blocks or size.blocks, patch=options.patch or size.patch)
+    return UNet(size, options.classes, options.shape[0])
+
+
+def own(options: DiffusionOptions) -> nn.Module:
+    """Refuse to build a network that only its owner has. Raises UsageError."""
+    raise UsageError(
+        "this model's network was given from Python: give it there again, `network=…`, or register it"
+    )
 
 
 def _embedding(labels: int, width: int) -> nn.Embedding:

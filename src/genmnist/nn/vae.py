@@ -1,9 +1,18 @@
-"""The encoders and decoders of the variational autoencoder."""
+"""The encoders and decoders of the variational autoencoder.
+
+An autoencoder is a module with an `encoder`, from images [b, c, h, w] to means and log-variances
+[b, 2 latent], and a `decoder`, from latent codes [b, latent] to the logits of pixels [b, c, h, w].
+"""
 
 from __future__ import annotations
 
+import math
+
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from genmnist.errors import UsageError
+from genmnist.families.vae import VAEOptions
 
 
 class MLP(nn.Module):
@@ -11,31 +20,43 @@ class MLP(nn.Module):
 
     encoder: nn.Module
     decoder: nn.Module
+    # So small that converting its activations costs more than it saves: faster products are all that pays.
+    products_only = True
 
-    def __init__(self, hidden: int, latent: int) -> None:
+    def __init__(self, options: VAEOptions) -> None:
         super().__init__()
+        pixels, hidden, latent = math.prod(options.shape), options.hidden, options.latent
         self.encoder = nn.Sequential(
-            nn.Flatten(), nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
+            nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
         )
         self.decoder = nn.Sequential(
-            nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, 784), nn.Unflatten(1, (1, 28, 28))
+            nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, pixels), nn.Unflatten(1, options.shape)
         )
 
 
 class Conv(nn.Module):
-    """A residual convolutional network: 28 x 28 to 14 x 14 to 7 x 7 and back.
+    """A residual convolutional network: to half the side, to a quarter, and back.
 
-    `hidden` channels at 14 x 14, twice as many at 7 x 7.
+    `hidden` channels at half the side, twice as many at a quarter.
+
+    Raises:
+        UsageError: a side is less than four pixels.
     """
 
     encoder: nn.Module
     decoder: nn.Module
 
-    def __init__(self, hidden: int, latent: int) -> None:
+    def __init__(self, options: VAEOptions) -> None:
         super().__init__()
-        wide, features = 2 * hidden, 2 * hidden * 49
+        (channels, *sides), hidden = options.shape, options.hidden
+        if min(sides) < 4:
+            raise UsageError("the `network` conv is for images of 4 x 4 pixels or more: take mlp")
+        halves = [side // 2 for side in sides]
+        quarters = [half // 2 for half in halves]
+        wide = 2 * hidden
+        features = wide * math.prod(quarters)
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, hidden, 4, stride=2, padding=1),
+            nn.Conv2d(channels, hidden, 4, stride=2, padding=1),
             Residual(hidden),
             nn.Conv2d(hidden, wide, 4, stride=2, padding=1),
             Residual(wide),
@@ -43,19 +64,32 @@ class Conv(nn.Module):
             nn.Flatten(),
             nn.Linear(features, 8 * hidden),
             nn.SiLU(),
-            nn.Linear(8 * hidden, 2 * latent),
+            nn.Linear(8 * hidden, 2 * options.latent),
         )
         self.decoder = nn.Sequential(
-            nn.Linear(latent, 8 * hidden),
+            nn.Linear(options.latent, 8 * hidden),
             nn.SiLU(),
             nn.Linear(8 * hidden, features),
-            nn.Unflatten(1, (wide, 7, 7)),
+            nn.Unflatten(1, (wide, *quarters)),
             Residual(wide),
-            nn.ConvTranspose2d(wide, hidden, 4, stride=2, padding=1),
+            _grow(wide, hidden, halves),
             Residual(hidden),
             nn.SiLU(),
-            nn.ConvTranspose2d(hidden, 1, 4, stride=2, padding=1),
+            _grow(hidden, channels, sides),
         )
+
+
+def own(options: VAEOptions) -> nn.Module:
+    """Refuse to build a network that only its owner has. Raises UsageError."""
+    raise UsageError(
+        "this model's network was given from Python: give it there again, `network=…`, or register it"
+    )
+
+
+def _grow(channels: int, out: int, sides: list[int]) -> nn.ConvTranspose2d:
+    """Return a convolution that doubles the side; where it was odd before it was halved, a pixel more."""
+    height, width = (side % 2 for side in sides)
+    return nn.ConvTranspose2d(channels, out, 4, stride=2, padding=1, output_padding=(height, width))
 
 
 class Residual(nn.Module):
@@ -77,6 +111,3 @@ class Residual(nn.Module):
         """Add the branch to its input."""
         branch: Tensor = self.branch(x)
         return x + branch
-
-
-NETWORKS: dict[str, type[MLP] | type[Conv]] = {"mlp": MLP, "conv": Conv}

@@ -1,5 +1,5 @@
 """One loop for every model, and how it goes on after a kill."""
 
-from genmnist.training.trainer import Epoch, Event, Step, Trainer
+from genmnist.training.trainer import EpochEnd, Event, StepEnd, Trainer
 
-__all__ = ["Epoch", "Event", "Step", "Trainer"]
+__all__ = ["EpochEnd", "Event", "StepEnd", "Trainer"]

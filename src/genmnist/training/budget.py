@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from genmnist.training.trainer import Step, Trainer
+from genmnist.training.trainer import StepEnd, Trainer
 
 _WARMUP_STEPS = 2
 _RESERVE = 0.97  # a machine is rarely faster later than it was at first
@@ -23,7 +23,7 @@ def fit_steps(trial: Trainer, seconds: float, deadline: float) -> int:
     begun = mark = time.perf_counter()
     for event in trial.train():
         now = time.perf_counter()
-        if isinstance(event, Step) and event.step > _WARMUP_STEPS:  # validations are counted apart
+        if isinstance(event, StepEnd) and event.step > _WARMUP_STEPS:  # validations are counted apart
             timed, spent = timed + 1, spent + now - mark
         mark = now
         if timed and (spent > measuring or now - begun > 2 * measuring):

@@ -196,8 +196,8 @@ def _longest(animation: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def _uri(content: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
 def _template() -> jinja2.Template:

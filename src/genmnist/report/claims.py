@@ -1,14 +1,14 @@
-"""What the reference report claims by eye, held against numbers."""
+"""What the reference report claims by eye, held against numbers. Needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
+from genmnist.evaluation.document import EvaluationDocument
 
-Evaluations = Mapping[str, Mapping[str, Any]]  # what `Whole.document` says, by family
+Evaluations = Mapping[str, EvaluationDocument]  # by family
 
 
 @dataclass(frozen=True)
@@ -33,41 +33,39 @@ def judge(found: Evaluations) -> list[Claim]:
 def _vae(found: Evaluations) -> Iterator[Claim]:
     vae, ddpm = found.get("vae"), found.get("ddpm")
     if vae and ddpm:
-        edges = [part["sharpness"]["images"] for part in (vae, ddpm)]
-        ratios = [part["samples"]["ratio"] for part in (vae, ddpm)]
+        edges = [part.sharpness.images for part in (vae, ddpm)]
+        ratios = [part.samples.ratio for part in (vae, ddpm)]
         yield Claim(
             "Samples of the VAE are less sharp than those of diffusion.",
-            f"sharpness of edges {edges[0]:.2f} and {edges[1]:.2f}, real {vae['sharpness']['real']:.2f}; "
+            f"sharpness of edges {edges[0]:.2f} and {edges[1]:.2f}, real {vae.sharpness.real:.2f}; "
             f"distance {ratios[0]:.0f} and {ratios[1]:.1f} times the floor",
             edges[0] < edges[1] and ratios[0] > ratios[1],
         )
-    if vae and "vae" in vae:
-        active, of = vae["vae"]["active_units"], vae["vae"]["latent"]
+    if vae and vae.vae:
+        active, of = vae.vae.active_units, vae.vae.latent
         yield Claim(
             "Most latent factors do next to nothing.", f"{active} of {of} factors are active", 2 * active < of
         )
 
 
 def _latent(found: Evaluations) -> Iterator[Claim]:
-    walks = found.get("vae", {}).get("walks")
-    if walks:
-        half = len(walks["alphas"]) // 2
-        latent, pixel = (walks[space]["distance"][half] for space in ("latent", "pixel"))
-        error = walks["latent"]["distance_error"][half] + walks["pixel"]["distance_error"][half]
+    vae = found.get("vae")
+    if vae and vae.walks:
+        latent, pixel = vae.walks.latent, vae.walks.pixel
+        (_, near), (_, far) = latent.middle, pixel.middle
         yield Claim(
             "Latent interpolation passes through real digits, pixel interpolation is a fade.",
-            f"half-way a real digit is at {latent:.2f} through latent space, at {pixel:.2f} through pixels",
-            pixel - latent > 2 * error,
+            f"half-way a real digit is at {near:.2f} through latent space, at {far:.2f} through pixels",
+            far - near > 2 * (latent.middle_error + pixel.middle_error),
         )
 
 
 def _epochs(found: Evaluations) -> Iterator[Claim]:
     for family in ("ddpm", "cfg"):
-        curve = found.get(family, {}).get("distance_by_epoch", [])
+        curve = found[family].distance_by_epoch if family in found else ()
         if len(curve) > 2:
-            epochs, values = torch.tensor(curve, dtype=torch.float64).T
-            ranks = torch.stack((epochs.argsort().argsort(), values.argsort().argsort())).double()
-            order = torch.corrcoef(ranks)[0, 1].item()
+            epochs, values = zip(*curve, strict=True)
+            order = statistics.correlation(_ranks(epochs), _ranks(values))
             yield Claim(
                 f"Quality grows with the epochs ({family}).",
                 f"distance from {values[0]:.1f} times the floor after epoch {epochs[0]:.0f} to "
@@ -77,25 +75,33 @@ def _epochs(found: Evaluations) -> Iterator[Claim]:
 
 
 def _coarse(found: Evaluations) -> Iterator[Claim]:
-    settled = found.get("ddpm", {}).get("coarse_before_fine")
+    settled = found["ddpm"].coarse_before_fine if "ddpm" in found else None
     if settled:
-        times = settled["half_settled"]
+        times = settled.half_settled
         listed = ", ".join(f"{t:.0f}" for t in times)
         yield Claim(
             "The reverse process settles the coarse before the fine.",
             f"from the coarsest band to the finest, half of it is final from t = {listed}",
-            times == sorted(times, reverse=True) and times[0] > times[-1],
+            list(times) == sorted(times, reverse=True) and times[0] > times[-1],
         )
 
 
 def _guided(found: Evaluations) -> Iterator[Claim]:
-    rows = found.get("cfg", {}).get("guidance_sweep", [])
+    rows = found["cfg"].guidance_sweep if "cfg" in found else ()
     if len(rows) > 1:
         first, last = rows[0], rows[-1]
         yield Claim(
             "Guidance makes samples truer to their label and less diverse.",
-            f"from w = {first['strength']:g} to {last['strength']:g} the label is kept by "
-            f"{first['label_agreement']:.1%} and {last['label_agreement']:.1%}, recall is "
-            f"{first['recall']:.2f} and {last['recall']:.2f}",
-            last["label_agreement"] > first["label_agreement"] and last["recall"] < first["recall"],
+            f"from w = {first.strength:g} to {last.strength:g} the label is kept by "
+            f"{first.label_agreement:.1%} and {last.label_agreement:.1%}, recall is "
+            f"{first.recall:.2f} and {last.recall:.2f}",
+            last.label_agreement > first.label_agreement and last.recall < first.recall,
         )
+
+
+def _ranks(values: Sequence[float | int]) -> list[int]:
+    """Return the place of each value among all."""
+    ranks = [0] * len(values)
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        ranks[place] = rank
+    return ranks

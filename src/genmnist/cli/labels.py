@@ -1,4 +1,4 @@
-"""How a model is asked for certain digits: by labels of its own, or by a classifier that steers it."""
+"""How a model is asked for classes: by labels of its own, or by a classifier that guides it."""
 
 from __future__ import annotations
 
@@ -10,52 +10,55 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
-from genmnist.runs import find
+from genmnist.runs.find import find
 
 if TYPE_CHECKING:
-    from genmnist.models import Diffusion, Model
+    from genmnist.models import Classifier, Guidance
 
 _PANEL = "Label"
 
 Label = Annotated[
     str | None,
     typer.Option(
-        help="Which digits, in turn: 7, or 3,1,4, or 0-9.", show_default="all", rich_help_panel=_PANEL
+        "--label",
+        help="Which digits, in turn: 7, or 3,1,4, or 0-9.",
+        show_default="all",
+        rich_help_panel=_PANEL,
     ),
 ]
 
 
 @dataclass(frozen=True)
-class Nothing:
+class NoLabels:
     """A model that cannot be asked for anything."""
 
     @property
-    def labels(self) -> list[int]:
+    def asked(self) -> list[int]:
         """Return the labels asked for. Raises UsageError if that is no way to ask."""
         return []
 
-    def steer(self, model: Model, common: opt.Common, output: Output) -> Model:
-        """Return what draws as it was asked to. Raises UsageError, GenmnistError if that cannot be."""
-        return model
+    def guide(self, common: opt.Common, output: Output) -> Guidance | None:
+        """Return what guides the model from without. Raises UsageError, GenmnistError if it cannot."""
+        return None
 
 
 @dataclass(frozen=True)
-class ByLabel(Nothing):
+class OwnLabels(NoLabels):
     """A model with labels."""
 
-    label: Label = None
+    labels: Label = None
 
     @property
-    def labels(self) -> list[int]:
+    def asked(self) -> list[int]:
         """Return the labels asked for. Raises UsageError if that is no way to ask."""
-        return opt.whole_numbers(self.label, "--label") if self.label is not None else []
+        return opt.whole_numbers(self.labels, "labels") if self.labels is not None else []
 
 
 @dataclass(frozen=True)
-class ByClassifier(Nothing):
-    """A model without labels, and a classifier that can steer it."""
+class ClassifierLabels(NoLabels):
+    """A model without labels, and a classifier that can guide it."""
 
-    label: Label = None
+    labels: Label = None
     classifier_guidance: Annotated[
         float,
         typer.Option(
@@ -76,31 +79,31 @@ class ByClassifier(Nothing):
     ] = None
 
     @property
-    def labels(self) -> list[int]:
+    def asked(self) -> list[int]:
         """Return the labels asked for. Raises UsageError if that is no way to ask."""
         if self.classifier_guidance:
-            return ByLabel(self.label).labels
-        for option, value in (("--label", self.label), ("--classifier", self.classifier)):
+            return OwnLabels(self.labels).asked
+        for option, value in (("labels", self.labels), ("classifier", self.classifier)):
             if value is not None:
                 raise UsageError(
-                    f"{option} needs --classifier-guidance beside it: a ddpm has no labels of its own, "
+                    f"`{option}` needs `classifier_guidance` beside it: a ddpm has no labels of its own, "
                     "as a cfg has"
                 )
         return []
 
-    def steer(self, model: Model, common: opt.Common, output: Output) -> Model:
-        """Return the model, steered by the classifier. Raises UsageError, GenmnistError if that cannot be."""
+    def guide(self, common: opt.Common, output: Output) -> Guidance | None:
+        """Return the classifier as a guide. Raises UsageError, GenmnistError if that cannot be."""
         if not self.classifier_guidance:
-            return model
+            return None
         from genmnist import api
-        from genmnist.models import Classifier, ClassifierGuided
+        from genmnist.models import ByClassifier
 
-        found = find("classifier-noisy", self.classifier)
+        found = find("classifier", self.classifier, variant="noisy")
         output.say(f"classifier: {found.origin}")
         output.note(classifier=found.origin, classifier_guidance=self.classifier_guidance)
         # In float32: in less, the gradient of an image depends a little on the images beside it.
         classifier = cast("Classifier", api.load_found(found, "classifier", common.device, "float32"))
-        return ClassifierGuided(cast("Diffusion", model), classifier, self.classifier_guidance)
+        return ByClassifier(classifier, self.classifier_guidance)
 
 
-ASKING: dict[str, type[Nothing]] = {"vae": Nothing, "ddpm": ByClassifier, "cfg": ByLabel}
+WAYS: dict[str, type[NoLabels]] = {"none": NoLabels, "classifier": ClassifierLabels, "own": OwnLabels}

@@ -1,0 +1,309 @@
+"""Samples, traversals, walks and reverse traces: a model goes in, a picture and its facts come out.
+
+The command line, the report and notebooks all draw by these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from genmnist.data import Dataset
+from genmnist.errors import UsageError
+from genmnist.figures import animation, export, grid, latent, reverse
+from genmnist.models import VAE, Diffusion, Generator, Guidance, Latent
+from genmnist.version import __version__
+
+Watch = Callable[[int], None]  # called with how much is done
+
+_LOOKED_AT = (999, 899, 499, 199, 99, 49, 19, 0)  # timesteps of 1000, as the reference report shows them
+_FRAMES = 60  # of an animation, besides those asked for
+_TOGETHER = {"both": ("latent", "pixel"), "all": ("latent", "label", "pixel")}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture, the same in motion, and what is to be said of it.
+
+    Args:
+        picture: to be written as PNG.
+        frames: to be written as GIF.
+        facts: plain values, for scripts and captions.
+        milliseconds: how long each frame is shown.
+        bounce: run the frames backwards too.
+    """
+
+    picture: Image.Image
+    frames: Sequence[Image.Image] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    milliseconds: int = 80
+    bounce: bool = True
+
+    def save(self, path: Path, about: Mapping[str, str]) -> None:
+        """Write the picture, or the animation if the name ends in .gif; `about` goes into its metadata.
+
+        Raises:
+            GenmnistError: the file cannot be written.
+        """
+        if path.suffix == ".gif":
+            animation.save(self.frames, path, self.milliseconds, self.bounce, about)
+        else:
+            grid.save(self.picture, path, about)
+
+
+def about(command: str, model: str, seed: int) -> dict[str, str]:
+    """Return what a picture's metadata says of how to make it again."""
+    return {"Software": f"genmnist {__version__}", "Command": command, "Model": model, "Seed": str(seed)}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples to be drawn: of which model, how many, and how.
+
+    Args:
+        model: what draws.
+        num: how many.
+        seed: fixes them.
+        batch_size: at a time.
+        labels: asked for, in turn.
+        guide: steers towards them.
+        how: how to sample, as `model.how` returns it.
+    """
+
+    model: Generator
+    num: int
+    seed: int = 0
+    batch_size: int = 64
+    labels: Sequence[int] = ()
+    guide: Guidance | None = None
+    how: Any = None
+
+    @property
+    def columns(self) -> int | None:
+        """Return how wide a grid of them is; None for a square one."""
+        return len(self.labels) if 1 < len(self.labels) <= self.num else None
+
+    def batches(self, watch: Watch, before: int = 0, how: Any = None) -> Iterator[Tensor]:
+        """Draw, and tell `watch` of it as `before` and as many images as the steps taken come to."""
+        done = 0
+
+        def step(share: float) -> None:
+            watch(before + done + int(share * min(self.batch_size, self.num - done)))
+
+        for batch in self.model.sample_batches(
+            self.num, self.seed, self.batch_size, labels=self.labels or None, guide=self.guide,
+            how=how or self.how, watch=step,
+        ):  # fmt: skip
+            done += len(batch)
+            watch(before + done)
+            yield batch
+
+    def draw(self, watch: Watch = lambda done: None) -> Drawing:
+        """Draw a grid of them."""
+        return Drawing(grid.grid(torch.cat([*self.batches(watch)]), self.columns), (), self.facts)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return how they are drawn, as plain values."""
+        how = (self.how or self.model.how()).asdict()
+        return {"num": self.num, **how, **({"labels": [*self.labels]} if self.labels else {})}
+
+    def write(self, out: Path, about: Mapping[str, str], watch: Watch) -> Image.Image | None:
+        """Draw into a file or a folder, as its name asks, and return the picture if it is one.
+
+        Raises:
+            GenmnistError: it cannot be written.
+        """
+        if out.suffix == ".npz":
+            turns = [self.labels[k % len(self.labels)] for k in range(self.num)] if self.labels else None
+            export.npz(self.batches(watch), self.num, out, turns)
+            return None
+        if out.suffix == "":
+            export.folder(self.batches(watch), self.num, out, about)
+            return None
+        drawn = self.draw(watch) if out.suffix == ".png" else self.animate(watch)
+        drawn.save(out, about)
+        return drawn.picture
+
+    def animate(self, watch: Watch = lambda done: None) -> Drawing:
+        """Draw how they come about."""
+        frames = self.model.frames(
+            self.num, self.seed, labels=self.labels or None, guide=self.guide, how=self.how,
+            watch=lambda share: watch(int(share * self.num)),
+        )  # fmt: skip
+        pictures = [grid.grid(frame, self.columns) for frame in frames]
+        return Drawing(pictures[-1], pictures, self.facts)
+
+    def sweep(self, ways: Mapping[str, Any], watch: Watch) -> Drawing:
+        """Draw the same noise in several ways: a row for each, by its name."""
+        rows = [
+            torch.cat([*self.batches(watch, number * self.num, how)])
+            for number, how in enumerate(ways.values())
+        ]
+        return Drawing(grid.tiles(torch.stack(rows), list(ways)), (), self.facts)
+
+
+def traversal(
+    model: VAE,
+    data: Dataset,
+    seed: int = 0,
+    *,
+    steps: int = 5,
+    span: float = 2.0,
+    from_digit: int | None = None,
+    watch: Watch = lambda images: None,
+) -> Drawing:
+    """Draw what each latent factor does, the most used first (figure 3 of the reference report).
+
+    Args:
+        model: whose factors.
+        data: over which their use is measured, and where real digits come from.
+        seed: chooses the point of the prior to start from, or which digit of its label.
+        steps: values of each factor.
+        span: each factor is set from minus this to plus this.
+        from_digit: start from a digit of this label instead of a point of the prior.
+        watch: called with how many images are measured.
+
+    Raises:
+        UsageError: the data have no such digit.
+    """
+    base = model.prior(seed)[0] if from_digit is None else model.embed(data.first(from_digit, seed)[None])[0]
+    for usage in model.usage(data):
+        watch(usage.images)
+    values = torch.linspace(-span, span, steps)
+    picture, frames = latent.traversal(model.traverse(base, values), values, usage.kl, usage.active)
+    factors = [
+        {"factor": factor, "kl": round(usage.kl[factor].item(), 4), "active": bool(usage.active[factor])}
+        for factor in usage.order()
+    ]
+    facts = {
+        "from_digit": from_digit,
+        "active_units": int(usage.active.sum()),
+        "kl": round(usage.kl.sum().item(), 4),
+        "factors": factors,
+    }
+    return Drawing(picture, frames, facts, milliseconds=max(60, 1200 // steps))
+
+
+def interpolation(
+    model: Latent,
+    data: Dataset | None = None,
+    seed: int = 0,
+    *,
+    space: str = "both",
+    pairs: int = 4,
+    points: int = 11,
+    path: str = "lerp",
+    from_digits: tuple[int, int] | None = None,
+    labels: Sequence[int] = (),
+    guide: Guidance | None = None,
+    how: Any = None,
+    watch: Watch = lambda walks: None,
+) -> Drawing:
+    """Draw walks from one image to another (figures 4 and 5 of the reference report).
+
+    Args:
+        model: through whose latent space.
+        data: where real digits come from.
+        seed: chooses the end points.
+        space: `latent`, `pixel`, `both` under one another; in models with labels `label` or `all` too.
+        pairs: of end points.
+        points: on the way, both ends included.
+        path: `lerp` or `slerp`.
+        from_digits: walk between real digits of these labels, not between points of the prior.
+        labels: two to walk between, or one to keep, in models with labels, or with a guide.
+        guide: steers towards them.
+        how: how to sample, without noise on the way.
+        watch: called with how many walks are done, one for the end points included.
+
+    Raises:
+        UsageError: the data have no such digit, the model no such label.
+    """
+    classes = guide.classes if guide else model.classes
+    # Of each pair its first end, then its second.
+    asked = model.label_sequence(labels or from_digits or (), 0, 2 * pairs, guide) if classes else None
+    if from_digits is None:
+        z = model.prior(seed, 2 * pairs)
+    elif data is None:
+        raise UsageError("walks `from_digits` need `data` to take them from")
+    else:
+        images = [data.first(digit, seed + k) for k in range(pairs) for digit in from_digits]
+        z = model.embed(torch.stack(images), asked if model.classes else None)
+    ends = None if asked is None else (asked[1::2], asked[0::2])
+    watch(1)
+    alphas = torch.linspace(0, 1, points)
+    through = _TOGETHER.get(space, (space,))
+    walks = []
+    for place in through:
+        walks.append(
+            model.interpolate(z[1::2], z[0::2], alphas, place, path, labels=ends, guide=guide, how=how)
+        )
+        watch(1 + len(walks))
+    picture, frames = latent.interpolation(walks, through, alphas)
+    facts: dict[str, Any] = {
+        "from_digits": from_digits,
+        "space": space,
+        "path": path,
+        "pairs": pairs,
+        "points": points,
+    }
+    facts |= how.asdict() if how else {}
+    if asked is not None:
+        facts["labels"] = asked.view(-1, 2).tolist()
+    return Drawing(picture, frames, facts)
+
+
+def reverse_trace(
+    model: Diffusion,
+    seed: int = 0,
+    *,
+    num: int = 4,
+    timesteps: Sequence[int] = (),
+    labels: Sequence[int] = (),
+    guide: Guidance | None = None,
+    how: Any = None,
+    show_x0: bool = False,
+    animated: bool = False,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> Drawing:
+    """Draw the reverse process, from noise to images (figure 7 of the reference report).
+
+    Args:
+        model: what denoises.
+        seed: fixes the samples.
+        num: how many.
+        timesteps: where to look; the sampler passes through each of them. None: as the report does.
+        labels: asked for, in turn.
+        guide: steers towards them.
+        how: how to sample.
+        show_x0: show the clean image predicted at each of them too.
+        animated: keep the frames of an animation.
+        watch: called with the steps done, and with how many there are.
+
+    Raises:
+        UsageError: there is no such timestep or label.
+    """
+    how = how or model.how()
+    visit = [*timesteps] or [round(t * (len(model.schedule) - 1) / 999) for t in _LOOKED_AT]
+    total = len(model.timesteps(how, visit))
+    stride = -(-total // _FRAMES) if animated else total
+    kept = []
+    traced = model.trace(visit, num, seed, labels=labels or None, guide=guide, how=how)
+    for number, step in enumerate(traced, 1):
+        if step.t in visit or number % stride == 0 or number == total:
+            kept.append(step)
+        watch(number, total)
+    facts: dict[str, Any] = {"num": num, "timesteps": visit, **how.asdict()}
+    if classes := guide.classes if guide else model.classes:
+        facts["labels"] = [*labels] or [*range(classes)]
+    if animated:
+        frames = reverse.frames(kept, show_x0)
+        return Drawing(frames[-1], frames, facts, bounce=False)
+    chosen = [step for t in visit for step in kept if step.t == t]
+    return Drawing(reverse.picture(chosen, show_x0), (), facts)

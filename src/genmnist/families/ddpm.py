@@ -1,0 +1,87 @@
+"""Denoising diffusion, unconditional (Ho, Jain & Abbeel 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from genmnist.families.family import Family, ModelOptions, Preset, Recipe
+from genmnist.families.sampling import Sampling
+from genmnist.options import about, named
+from genmnist.registry import NETWORKS, SCHEDULES, TARGETS, TIMES, WEIGHTS
+
+
+class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
+    """What a diffusion model is: its network, the noise it undoes, and what it predicts."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"noise": "noise_schedule"}
+    classes: ClassVar[int] = 0
+
+    network: Annotated[str, named(NETWORKS, "Network.")] = "unet"
+    size: Annotated[
+        Literal["auto", "tiny", "small", "medium", "base", "report"],
+        about("Size of the U-Net; auto is small on a CPU, base on a GPU."),
+    ] = "auto"
+    width: Annotated[int, about("Channels of its first level; 0: as the size has it.", 0, 1024)] = 0
+    blocks: Annotated[int, about("Residual blocks a level; 0: as the size has it.", 0, 16)] = 0
+    patch: Annotated[
+        Literal[0, 1, 2, 4], about("Side of the patches it takes for pixels; 0: as the size has it.")
+    ] = 0
+    noise_schedule: Annotated[str, named(SCHEDULES, "Noise schedule.")] = "cosine"
+    timesteps: Annotated[int, about("Timesteps of the schedule.", 64, 10_000)] = 1000
+    target: Annotated[str, named(TARGETS, "What it predicts.")] = "v"
+    times: Annotated[str, named(TIMES, "Where training draws timesteps.")] = "uniform"
+    weight: Annotated[str, named(WEIGHTS, "Weight of the noise levels.")] = "simple"
+
+    def suited(self, device: str) -> Self:
+        """Return a copy with the size that suits the kind of device, where it was left open."""
+        if self.size != "auto":
+            return self
+        return self.replace({"size": "base" if device == "cuda" else "small"})
+
+
+# What a search found best for diffusion (docs/results.md).
+STRAIGHT: dict[str, Any] = {"noise_schedule": "straight", "target": "flow", "times": "logit-normal"}
+SHORT = Recipe(batch_size=64, lr=3e-3, optimizer="muon", lr_schedule="cosine", warmup=0.02, ema=0.999)
+LONG = SHORT.replace({"ema": 0.9995})
+
+DDPM = Family(
+    name="ddpm",
+    title="denoising diffusion",
+    model="genmnist.models.diffusion:Diffusion",
+    presets={
+        "fast": Preset(
+            "the best model of ten minutes on two cores: 5.3 times as far from the test set as real digits",
+            DiffusionOptions(**STRAIGHT),
+            SHORT,
+            budget=600,
+        ),
+        "best": Preset(
+            "the best model of an hour on two cores (the bundled one took 42 minutes: 2.2 times)",
+            DiffusionOptions(**STRAIGHT, size="medium"),
+            LONG,
+            budget=3600,
+        ),
+        "report": Preset(
+            "the reference: linear schedule, predicted noise, 20 epochs of Adam at 2e-4, then 2e-5, on all "
+            "training images, validated on the test images",
+            DiffusionOptions(size="report", noise_schedule="linear", target="epsilon"),
+            Recipe(epochs=20, batch_size=256, lr=2e-4, lr_schedule="steps", lr_drop=0.1,
+                   lr_drop_every=10 / 20, ema=0.995),
+            validation="test",
+        ),
+    },
+    commands={
+        "train": "Train a denoising diffusion model.",
+        "sample": "Draw digits from a diffusion model.",
+        "interpolate": "Denoise the points between two noises, or fade between the two images.",
+        "reverse-trace": "Show x_t at some timesteps of the reverse process, from noise to digits.",
+        "evaluate": "Measure a diffusion model: its samples, its likelihood, its reverse process, its walks.",
+    },
+    sampling=Sampling,
+    labels="classifier",
+    path="slerp",
+    measures=("likelihood", "reverse", "walks"),
+    story="Digits come out of noise in steps. The network learns at every level of noise what is image and "
+    "what is not; the sampler walks from the one to the other.",
+)  # fmt: skip

@@ -1,0 +1,46 @@
+"""How a model is trained, whatever its family."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from genmnist.options import Options, about
+
+
+class Recipe(Options, frozen=True, kw_only=True):
+    """How a model is trained, whatever its family."""
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "schedule": "lr_schedule", "drop": "lr_drop", "drop_every": "lr_drop_every",
+    }  # fmt: skip
+
+    epochs: Annotated[float, about("Passes over the training set.", 1e-4, 1e6)] = 20.0
+    batch_size: Annotated[int, about("Images a step.", 1, 65536)] = 128
+    lr: Annotated[float, about("Learning rate.", 0, 10)] = 1e-3
+    optimizer: Annotated[Literal["adam", "adamw", "muon"], about("Optimiser.")] = "adam"
+    weight_decay: Annotated[float, about("Decay of the weights, biases and gains spared.", 0, 10)] = 0.0
+    lr_schedule: Annotated[Literal["constant", "cosine", "steps"], about("Learning rate over time.")] = (
+        "constant"
+    )
+    lr_drop: Annotated[float, about("Factor of the learning rate at each of those steps.", 0, 1)] = 0.1
+    lr_drop_every: Annotated[float, about("Share of the training between two of them.", 1e-4, 1)] = 0.5
+    warmup: Annotated[
+        float, about("Share of the steps over which the learning rate first rises from 0.", 0, 1)
+    ] = 0.0
+    clip: Annotated[float, about("Bound on the norm of the gradient; 0 for none.", 0, 1e6)] = 0.0
+    ema: Annotated[
+        float, about("Decay of the averaged weights, which are then the ones kept; 0 for none.", 0, 0.999999)
+    ] = 0.0
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of `step` (0 … steps - 1): linear warm-up, then the schedule."""
+        warmup = self.warmup * steps
+        if step < warmup:
+            return self.lr * (step + 1) / (warmup + 1)
+        if self.lr_schedule == "constant":
+            return self.lr
+        if self.lr_schedule == "steps":
+            return self.lr * self.lr_drop ** int(step / steps / self.lr_drop_every)
+        return self.lr * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))) / 2

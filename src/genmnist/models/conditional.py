@@ -1,0 +1,37 @@
+"""Diffusion with labels, and with a null label for any (Ho & Salimans 2022)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from genmnist.families.cfg import ConditionalOptions
+from genmnist.families.sampling import GuidedSampling, Sampling
+from genmnist.models.base import Losses
+from genmnist.models.diffusion import Diffusion
+from genmnist.models.guidance import ClassifierFree, Guidance
+
+
+class ConditionalDiffusion(Diffusion):
+    """Diffusion with labels, and with a null label for any (Ho & Salimans 2022)."""
+
+    family: ClassVar[str] = "cfg"
+    options: ConditionalOptions
+
+    def losses(
+        self, images: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"], progress: float = 1.0
+    ) -> Losses:
+        """Return the losses of `Diffusion`; training keeps some labels to itself (algorithm 1)."""
+        if self.training:
+            dropped = torch.rand(len(labels), device=labels.device) < self.options.drop_label
+            labels = labels.masked_fill(dropped, self.classes)
+        return self._losses(images, labels)
+
+    def guidance(self, how: Sampling) -> Guidance | None:
+        """Return classifier-free guidance of the strength asked for."""
+        if not isinstance(how, GuidedSampling):
+            return None
+        return ClassifierFree(self.classes, how.guidance, how.guide_above, how.guide_below)

@@ -1,0 +1,1 @@
+"""The report: what was trained, measured and drawn, and what of the reference holds."""

@@ -1,0 +1,103 @@
+"""The report page: the reference report's figures drawn anew, by the library, into one HTML file."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genmnist.device import choose_device, describe_machine
+from genmnist.drawing import about
+from genmnist.figures import curves
+from genmnist.files import write_bytes
+from genmnist.registry import FAMILIES
+from genmnist.report import contents, page
+from genmnist.report.contents import EXHIBITS, Drawn, Exhibit, Subject, labels
+from genmnist.report.sources import Source, sources
+from genmnist.runs import checkpoint
+from genmnist.runs.documents import ModelHeader
+from genmnist.runs.find import find, find_data
+from genmnist.runs.folder import Run
+from genmnist.version import versions
+
+Watch = Callable[[int, str], None]  # called with how many figures are drawn, and the file of the next
+
+
+def report(
+    runs: Sequence[str | Path | Run] = (),
+    out: str | Path = "report",
+    seed: int = 0,
+    device: str = "auto",
+    data: Mapping[str, Any] | None = None,
+    watch: Watch = lambda done, file: None,
+) -> tuple[Path, list[Path]]:
+    """Write the report: `index.html`, which needs nothing else, and the figures beside it.
+
+    Args:
+        runs: runs to report on, one a family; the bundled models stand in for the rest.
+        out: the folder.
+        seed: of the figures.
+        device: where to draw.
+        data: where real digits come from, as `genmnist.data.load` takes it.
+        watch: called before every figure.
+
+    Returns:
+        The page, and the figures.
+
+    Raises:
+        UsageError, GenmnistError: see `sources`; or the folder cannot be written.
+    """
+    found, out, place = sources(runs), Path(out), choose_device(device)
+    headers, parameters, subjects = dict[str, ModelHeader](), dict[str, int](), dict[str, Subject]()
+    for family, source in found.items():
+        model, headers[family] = checkpoint.load(find(family, source.model).path, family)
+        model.place(place)
+        parameters[family] = sum(weight.numel() for weight in model.parameters())
+        test = (
+            find_data(model.trained, **data or {}).test if "traverse" in FAMILIES[family].commands else None
+        )
+        subjects[family] = Subject(model, seed, test)
+        _ = source.evaluation  # says what is wrong before anything starts
+    named = [word for name, value in (data or {}).items() if value for word in _option(name, value)]
+    drawn: list[Drawn] = []
+    # Beside its place at first, so that a figure which cannot be drawn leaves an older report whole.
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, exhibit in enumerate(EXHIBITS):
+            watch(number, exhibit.file)
+            source, subject = found[exhibit.family], subjects[exhibit.family]
+            file = Path(scratch) / exhibit.file
+            if exhibit.draw:
+                drawing = exhibit.draw(subject)
+                command = exhibit.command(source, seed, labels(subject.model), named)
+                drawing.save(file, about(command, source.model, seed))
+                drawn.append(Drawn(exhibit, file, command, drawing.facts))
+            elif _left_behind(exhibit, source, headers[exhibit.family].preset, file):
+                drawn.append(Drawn(exhibit, file, source.training, {}))
+        colophon = {"machine": describe_machine(), "seed": str(seed), **versions()}
+        for one in drawn:
+            write_bytes(out / one.path.name, one.path.read_bytes())
+        index = page.write(contents.page(found, headers, parameters, drawn, colophon), out / "index.html")
+    return index, [out / one.path.name for one in drawn]
+
+
+def _left_behind(exhibit: Exhibit, source: Source, preset: str, file: Path) -> bool:
+    """Put what a training left behind into a file; tell whether there is anything.
+
+    There is not of a run that was stopped in its first epoch, or trained without pictures.
+    """
+    if exhibit.number == 1:
+        lines = [line.flat() for line in source.metrics]
+        if lines:
+            curves.losses(lines, file, f"{source.family} · {preset}", "nats an image")
+        return bool(lines)
+    if source.by_epoch.exists():
+        shutil.copyfile(source.by_epoch, file)
+    return source.by_epoch.exists()
+
+
+def _option(name: str, value: object) -> list[str]:
+    if name == "colour":
+        return ["--colour" if value else "--grey"]
+    return [f"--{name.replace('_', '-')}", str(value)]

@@ -1,0 +1,82 @@
+"""Which models the report is of: runs, one a family, and the bundled ones for the rest. Needs no torch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from genmnist.errors import UsageError
+from genmnist.evaluation import document
+from genmnist.evaluation.document import EvaluationDocument
+from genmnist.families import Family
+from genmnist.registry import FAMILIES
+from genmnist.runs.documents import EpochMetrics, read_metrics
+from genmnist.runs.find import WEIGHTS, find
+from genmnist.runs.folder import Run
+
+
+def families() -> dict[str, Family]:
+    """Return the families that the report is of."""
+    described = (FAMILIES[name] for name in FAMILIES.names())
+    return {family.name: family for family in described if family.story}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the model of a family comes from: a run, or the package."""
+
+    family: str
+    run: Run | None = None
+
+    @property
+    def model(self) -> str:
+        """Return what `--model` takes."""
+        return str(self.run.folder) if self.run else "bundled"
+
+    @property
+    def metrics(self) -> list[EpochMetrics]:
+        """Return the metrics by epoch. Raises GenmnistError if they are damaged."""
+        return self.run.metrics if self.run else read_metrics(WEIGHTS / f"{self.family}.jsonl")
+
+    @property
+    def by_epoch(self) -> Path:
+        """Return the picture of samples by epoch; a run need not have one."""
+        return self.run.by_epoch_file if self.run else WEIGHTS / f"{self.family}.png"
+
+    @property
+    def training(self) -> str:
+        """Return the command that trained it. Raises GenmnistError if the run's configuration is damaged."""
+        if self.run:
+            return shlex.join(["genmnist", *self.run.config.command[1:]])
+        card = (WEIGHTS / f"{self.family}.md").read_text("utf-8")
+        return card.partition("| command | `")[2].partition("`")[0]
+
+    @property
+    def evaluation(self) -> EvaluationDocument | None:
+        """Return what `genmnist evaluate` measured, if it did. Raises GenmnistError if it is damaged."""
+        path = self.run.evaluation_file if self.run else WEIGHTS / f"{self.family}.json"
+        return document.read(path) if path.exists() else None
+
+
+def sources(runs: Sequence[str | Path | Run]) -> dict[str, Source]:
+    """Return where the model of each family of the report comes from: these runs, else the package.
+
+    Raises:
+        UsageError: two runs are of one family, or one is of a family that the report does not have.
+        GenmnistError: a run is damaged.
+    """
+    known, chosen = families(), dict[str, Run]()
+    for folder in runs:
+        run = folder if isinstance(folder, Run) else Run.open(folder)
+        family = run.config.family
+        if family not in known:
+            raise UsageError(f"{run.folder} is a run of {family:.40}: the report is of {', '.join(known)}")
+        if family in chosen:
+            raise UsageError(
+                f"the report takes one run of each family, and {run.folder} is a second {family}"
+            )
+        find(family, run)  # says what is wrong before anything starts
+        chosen[family] = run
+    return {family: Source(family, chosen.get(family)) for family in known}

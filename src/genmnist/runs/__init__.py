@@ -1,0 +1,1 @@
+"""What a run leaves on disk: typed documents, its folder, checkpoints, and which model a request means."""

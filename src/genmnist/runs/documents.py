@@ -1,0 +1,179 @@
+"""What runs write and read back: each document is one declared type. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+from genmnist.errors import GenmnistError
+from genmnist.files import read_bytes, write_bytes
+
+Count = Annotated[int, Meta(ge=0, le=10**12)]
+Positive = Annotated[int, Meta(ge=1, le=10**12)]
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+Number = Annotated[float, Meta(ge=-1e300, le=1e300)]  # finite
+Values = dict[str, Any]
+
+
+class Config(msgspec.Struct, kw_only=True):
+    """`config.json`: all that is needed to repeat a run."""
+
+    family: str
+    preset: str
+    options: Values
+    recipe: Values
+    steps: Positive | None
+    budget: Seconds | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    dataset: str  # or `own`, for one that was given from Python
+    data_dir: str | None = None
+    image_size: Positive | None = None
+    colour: bool | None = None
+    validation: Literal["held-out", "test"] = "test"  # as runs were before there was a choice
+    data_checksum: str
+    device: str
+    precision: Annotated[str, Meta(pattern="^(float32|bfloat16|float16)$")]
+    threads: Annotated[int, Meta(ge=1, le=1024)]
+    compiled: bool = False
+    deterministic: bool = False
+    sample_every: Count
+    save_every: Seconds
+    sources: dict[str, str] = {}  # which plugin each part came from that is not genmnist's own
+    versions: dict[str, str]
+    machine: str
+    command: list[str] = []
+
+
+class EpochMetrics(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A line of `metrics.jsonl`: an epoch in numbers.
+
+    Attributes:
+        losses: the further losses of validation by name; on disk each stands flat, as `val_<name>`.
+    """
+
+    epoch: Positive
+    step: Positive
+    train_loss: Number
+    val_loss: Number
+    lr: Number
+    seconds: Seconds
+    images_per_second: Number
+    losses: dict[str, Number] = {}
+
+    def flat(self) -> dict[str, float]:
+        """Return the line as it stands on disk."""
+        document: dict[str, float] = msgspec.structs.asdict(self)
+        losses: Any = document.pop("losses")
+        first = {name: document.pop(name) for name in ("epoch", "step", "train_loss", "val_loss")}
+        return first | {f"val_{name}": value for name, value in losses.items()} | document
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> Self:
+        """Return what a line says. Raises msgspec.ValidationError if it is none."""
+        known = {name: value for name, value in line.items() if name != "losses"}
+        further = [name for name in known if name.startswith("val_") and name != "val_loss"]
+        losses = {name.removeprefix("val_"): known.pop(name) for name in further}
+        return msgspec.convert({**known, "losses": losses}, cls)
+
+
+class Progress(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How far a training is: all that its state holds besides tensors."""
+
+    step: Count
+    steps: Positive
+    seconds: Seconds
+    count: Count  # steps since the epoch began
+    epoch_seconds: Seconds
+    history: list[EpochMetrics]
+    # In float16 the factor that the loss is scaled by, and for how many steps no gradient has overflowed.
+    scale: tuple[Annotated[float, Meta(ge=1e-30, le=1e300)], Count] | None = None
+
+
+class Training(msgspec.Struct, kw_only=True, frozen=True):
+    """How the weights in a checkpoint came about."""
+
+    recipe: Values = {}
+    seed: Annotated[int, Meta(ge=0)] | None = None
+    dataset: str = "mnist"
+    dataset_source: str = ""  # the plugin that has it, if one has
+    data_dir: str | None = None
+    image_size: Positive | None = None
+    colour: bool | None = None
+    validation: Literal["held-out", "test"] = "test"
+    data_checksum: str = ""
+    versions: dict[str, str] = {}
+    machine: str = ""
+    device: str = ""
+    precision: str = ""
+    step: Count = 0
+    steps: Count = 0
+    seconds: Seconds = 0.0
+
+
+class Header(msgspec.Struct, kw_only=True, frozen=True, tag_field="kind"):
+    """What a checkpoint says of itself.
+
+    Attributes:
+        sources: which plugin each named part came from that is not genmnist's own.
+    """
+
+    format: Annotated[int, Meta(ge=1)]
+    family: str
+    preset: str
+    options: Values
+    version: str
+    sources: dict[str, str] = {}
+
+
+class ModelHeader(Header, tag="model", kw_only=True, frozen=True):
+    """The header of a model."""
+
+    training: Training = Training()
+    metrics: dict[str, int | float] = {}
+
+
+class StateHeader(Header, tag="state", kw_only=True, frozen=True):
+    """The header of a training state."""
+
+    progress: Progress
+
+
+class Summary(msgspec.Struct, kw_only=True, frozen=True):
+    """`summary.json`: what came of a run; its presence says that the run has finished."""
+
+    family: str
+    preset: str
+    options: Values
+    parameters: Positive
+    steps: Positive
+    seed: int
+    dataset: str
+    device: str
+    precision: str
+    seconds: Seconds
+    metrics: dict[str, int | float]
+
+
+def read_metrics(path: Path) -> list[EpochMetrics]:
+    """Return the metrics of every epoch in a file, none if it is not there.
+
+    Raises:
+        GenmnistError: it is damaged.
+    """
+    if not path.exists():
+        return []
+    mend = "resume the run to have it written again"
+    try:
+        lines = read_bytes(path, 1 << 28, mend).splitlines()
+        return [EpochMetrics.of(msgspec.json.decode(line, type=dict[str, Any])) for line in lines]
+    except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
+        raise GenmnistError(f"{path} is damaged: {mend}") from error
+
+
+def write_metrics(path: Path, history: list[EpochMetrics]) -> None:
+    """Write a line an epoch, whole or not at all. Raises GenmnistError if that fails."""
+    write_bytes(path, b"".join(msgspec.json.encode(line.flat()) + b"\n" for line in history))

@@ -1,0 +1,135 @@
+"""Run folders. Needs no torch: the command line asks before it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from genmnist.errors import GenmnistError, UsageError
+from genmnist.files import cannot_write, read_document, write_document
+from genmnist.runs.documents import Config, EpochMetrics, Summary, read_metrics
+
+ROOT = Path("runs")
+BY_EPOCH, EVALUATION = "samples-by-epoch.png", "evaluation.json"
+
+
+class Run:
+    """A run folder.
+
+    `config.json` says all that is needed to repeat the run; `metrics.jsonl` has a line an epoch;
+    `model.safetensors` the weights worth keeping; `state.safetensors` all that resuming needs;
+    `summary.json` is there once the run has finished.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config_file = self.folder / "config.json"
+        self.metrics_file = self.folder / "metrics.jsonl"
+        self.model_file = self.folder / "model.safetensors"
+        self.state_file = self.folder / "state.safetensors"
+        self.summary_file = self.folder / "summary.json"
+        self.evaluation_file = self.folder / EVALUATION
+        self.by_epoch_file = self.folder / BY_EPOCH
+        self.samples = self.folder / "samples"
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @classmethod
+    def create(cls, config: Config, folder: str | Path | None = None) -> Run:
+        """Make the folder of a new run, `runs/<family>/<time>` unless `folder` names another.
+
+        Raises:
+            UsageError: `folder` holds a run already, or something else.
+            GenmnistError: it cannot be written.
+        """
+        if folder is None:
+            now = datetime.datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+            base = ROOT / config.family / now
+            others = (base.with_name(f"{now}-{number}") for number in itertools.count(2))
+            folders = itertools.chain([base], others)
+        else:
+            check_vacant(Path(folder))
+            folders = itertools.chain([Path(folder)])
+        for run in map(cls, folders):
+            try:
+                run.samples.mkdir(parents=True)  # whoever makes it has the folder
+                break
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise cannot_write(run.folder, error) from error
+        else:
+            raise UsageError(f"{folder} was taken by another run just now: name another `out`")
+        write_document(run.config_file, config)
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Return the run in a folder. Raises UsageError if there is none."""
+        run = cls(folder)
+        if not run.config_file.is_file():
+            raise UsageError(f"{folder} is not a run folder: it has no config.json")
+        return run
+
+    @classmethod
+    def unfinished(cls, folder: str | Path) -> Run:
+        """Return the run in a folder, to go on with it. Raises UsageError if there is none, or it is done."""
+        run = cls.open(folder)
+        if run.finished:
+            raise UsageError(f"{folder} has finished: there is nothing left to resume")
+        return run
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep the run to this process. Raises GenmnistError if another is training it."""
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise GenmnistError(
+                f"another process is training {self.folder}: wait for it, or stop it"
+            ) from error
+
+    def picture(self, epoch: int) -> Path:
+        """Return where the picture of the samples after an epoch goes."""
+        return self.samples / f"epoch_{epoch:03d}.png"
+
+    @property
+    def pictures(self) -> list[tuple[int, Path]]:
+        """Return the epochs with a picture of samples, in order, and the pictures."""
+        named = ((path.stem.removeprefix("epoch_"), path) for path in self.samples.glob("epoch_*.png"))
+        return sorted((int(number), path) for number, path in named if number.isdecimal())
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the run came to its last step."""
+        return self.summary_file.is_file()
+
+    @property
+    def config(self) -> Config:
+        """Return what `create` was given. Raises GenmnistError if the file is damaged."""
+        return read_document(self.config_file, Config, "it is not what genmnist writes there")
+
+    @property
+    def summary(self) -> Summary:
+        """Return what was written when it finished. Raises GenmnistError if it is not there or damaged."""
+        return read_document(self.summary_file, Summary, "resume the run to have it written again")
+
+    @property
+    def metrics(self) -> list[EpochMetrics]:
+        """Return the metrics of every epoch so far. Raises GenmnistError if the file is damaged."""
+        return read_metrics(self.metrics_file)
+
+
+def check_vacant(folder: Path) -> None:
+    """Raise UsageError unless a run can be put into `folder`: it is absent, or an empty folder."""
+    if (folder / "config.json").exists():
+        raise UsageError(f"{folder} holds a run already: `resume` it, or name another `out`")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not an empty folder: name another `out`")

@@ -1,0 +1,302 @@
+"""A training, from its beginning or from where it stopped: the loop, its listeners, and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from genmnist import data as sets
+from genmnist.data import Splits
+from genmnist.device import choose_device, choose_precision, computing, describe_machine
+from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
+from genmnist.families import Recipe
+from genmnist.families.family import ModelOptions
+from genmnist.figures import curves, grid, progress
+from genmnist.models import Generator, Model
+from genmnist.randomness import reseed
+from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
+from genmnist.runs import checkpoint
+from genmnist.runs.documents import Config
+from genmnist.runs.folder import Run
+from genmnist.training import recorder
+from genmnist.training.budget import fit_steps
+from genmnist.training.trainer import EpochEnd, Event, Trainer
+from genmnist.version import versions
+
+Listener = Callable[[Event, Trainer], None]
+
+_ROWS = 8  # of digits in the pictures that a training draws, and as many columns, or one a label
+_OWN = "own"  # the name of a data set that was given from Python
+
+
+def train(
+    family: str,
+    preset: str | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    dataset: str = "mnist",
+    data_dir: str | Path | None = None,
+    image_size: int | None = None,
+    colour: bool | None = None,
+    data: Any = None,
+    network: nn.Module | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    compiled: bool = False,
+    deterministic: bool = False,
+    out: str | Path | None = None,
+    sample_every: int = 1,
+    save_every: float = 20.0,
+    listen: Listener | None = None,
+) -> Run:
+    """Train a model of `family` and return its run folder.
+
+    Args:
+        family: `vae`, `ddpm`, `cfg`, `classifier`, or one that a plugin registers.
+        preset: one of the family's presets; None is the first.
+        options: changes to the preset's model options, such as `{"beta": 4.0}`.
+        recipe: changes to the preset's recipe, such as `{"epochs": 3}`.
+        steps: train for exactly so many steps instead of the recipe's epochs.
+        budget: train for about so many seconds instead: the steps that fit are measured, then fixed.
+        seed: fixes everything random.
+        dataset, data_dir, image_size, colour: what to train on; see `genmnist.data.load`.
+        data: images of your own instead: `Splits`, a pair of arrays (images, labels), or two such pairs, to
+            train on and to test on; see `genmnist.data.as_splits`.
+        network: a network of your own, in a family that takes one: for diffusion any module of the signature
+            `(x, log_snr, labels=None)` that answers in the shape of x; for a vae one with an `encoder` and a
+            `decoder`. A copy is trained.
+        device, precision: where and how to compute; see `genmnist.device`.
+        threads: how many a CPU computes with; None leaves them as they are.
+        compiled: run the step through torch.compile, which needs a C++ compiler on a CPU.
+        deterministic: use only kernels that give the same bits each time, which costs speed on a GPU.
+        out: the run folder; None is `runs/<family>/<time>`.
+        sample_every: epochs between two pictures of samples; 0 for none.
+        save_every: seconds between two saves of the training state.
+        listen: called with every event and the trainer.
+
+    Raises:
+        UsageError: an option makes no sense.
+        GenmnistError: the data, the device or the disk are not there, or the loss is no longer finite.
+        InterruptedRunError: SIGINT or SIGTERM came; the state was saved first.
+    """
+    started = time.perf_counter()
+    described = FAMILIES[family]
+    name, entry = described.preset(preset)
+    place = choose_device(device)
+    given = dict(options or {})
+    chosen, learned = entry.options.replace(given), entry.recipe.replace(recipe or {})
+    if network is not None and not hasattr(chosen, "network"):
+        raise UsageError(f"a {family} takes no `network` of your own")
+    if budget is None and steps is None and (recipe or {}).get("epochs") is None:
+        budget = entry.budget
+    with computing(threads, deterministic):
+        if data is None:
+            splits = sets.load(dataset, data_dir, image_size=image_size, colour=colour)
+        else:
+            splits, dataset = sets.as_splits(data, _OWN), _OWN
+        config = Config(
+            family=family,
+            preset=name,
+            options=described.fitted(chosen, splits.shape, splits.classes, given).suited(place.type).asdict(),
+            recipe=learned.asdict(),
+            steps=steps,
+            budget=budget,
+            seed=seed,
+            dataset=dataset,
+            data_dir=str(Path(data_dir).absolute()) if data_dir else None,
+            image_size=image_size,
+            colour=colour,
+            validation=entry.validation,
+            data_checksum=splits.checksum(),
+            device=str(place),
+            precision=choose_precision(precision, place),
+            threads=torch.get_num_threads(),  # they change the order of sums, and so the last bit
+            compiled=compiled,
+            deterministic=deterministic,
+            sample_every=sample_every,
+            save_every=save_every,
+            versions=versions(),
+            machine=describe_machine(),
+            command=sys.argv,
+        )
+        if budget is not None:
+            config.steps = fit_steps(_trainer(config, splits, network), budget, started + budget)
+        trainer = _trainer(config, splits, network)
+        config.steps = trainer.steps
+        config.options = trainer.model.options.asdict()
+        config.sources = checkpoint.sources(trainer.model)
+        if data is None and data_dir is None and (origin := DATASETS.origin(dataset)):
+            config.sources[f"{DATASETS.kind} {dataset}"] = origin
+        run = Run.create(config, out)
+        with run.locked():
+            return _carry_on(run, config, trainer, listen)
+
+
+def resume(
+    folder: str | Path,
+    device: str | None = None,
+    *,
+    data: Any = None,
+    network: nn.Module | None = None,
+    listen: Listener | None = None,
+) -> Run:
+    """Go on with a run that was interrupted or killed, to exactly the weights it would have had.
+
+    Args:
+        folder: the run folder.
+        device: another device than the run's own, if it must be.
+        data, network: what `train` was given, if it was given any.
+        listen: called with every event and the trainer.
+
+    Raises:
+        UsageError: there is no run, or it has finished, or it needs what was not given.
+        GenmnistError: the run's files are damaged, or its data are not what they were; and as `train`.
+    """
+    with Run.open(folder).locked():  # before anything is looked at: whoever trains it may be about to finish
+        return _go_on(Run.unfinished(folder), device, data, network, listen)
+
+
+def _go_on(
+    run: Run, device: str | None, data: Any, network: nn.Module | None, listen: Listener | None
+) -> Run:
+    """Do what `resume` says, with a run that is locked."""
+    folder, config = run.folder, run.config
+    if config.steps is None:
+        raise GenmnistError(f"{run.config_file} is damaged: it does not say how many steps there are")
+    if device:
+        place = choose_device(device)
+        # What was compiled for one kind of device need not be for another.
+        config.compiled = config.compiled and place.type == config.device.partition(":")[0]
+        config.device = str(place)
+    if config.dataset == _OWN and data is None:
+        raise UsageError(
+            f"{folder} was trained on `data` given from Python: resume it there, with the same `data`"
+        )
+    if data is not None:
+        splits = sets.as_splits(data, _OWN)
+    else:
+        try:
+            splits = sets.load(
+                config.dataset, config.data_dir, image_size=config.image_size, colour=config.colour
+            )
+        except UnknownNameError as error:
+            raise checkpoint.unknown(run.config_file, error, config.sources) from error
+    if splits.checksum() != config.data_checksum:
+        raise GenmnistError(
+            f"the data of {folder} have changed since it began: bring them back, or train anew"
+        )
+    with computing(config.threads, config.deterministic):
+        try:
+            trainer = _trainer(config, splits, network)
+        except UnknownNameError as error:
+            raise checkpoint.unknown(run.config_file, error, config.sources) from error
+        except UsageError as error:
+            if config.options.get("network") == _OWN and network is None:
+                raise
+            raise GenmnistError(f"{run.config_file} is damaged: {error}") from error
+        recorder.restore(run, trainer)
+        return _carry_on(run, config, trainer, listen)
+
+
+def _trainer(config: Config, splits: Splits, network: nn.Module | None) -> Trainer:
+    place = choose_device(config.device)
+    compiler = os.environ.get("CXX", "g++")
+    if config.compiled and place.type == "cpu" and not (shutil.which(compiler) or shutil.which("clang++")):
+        raise GenmnistError(
+            f"`compiled` needs a C++ compiler, and {compiler} is not here: install it or leave it out"
+        )
+    family = FAMILIES[config.family]
+    family.preset(config.preset)
+    options: ModelOptions = family.options.of(config.options)
+    reseed(torch.device("cpu"), config.seed, "weights")
+    build: Any = family.model_class
+    model: Model = build(options) if network is None else build(options, copy.deepcopy(network))
+    return Trainer(
+        model.place(place, config.precision),
+        splits.validated_on_test() if config.validation == "test" else splits,
+        Recipe.of(config.recipe),
+        steps=config.steps,
+        seed=config.seed,
+        compiled=config.compiled,
+    )
+
+
+def _carry_on(run: Run, config: Config, trainer: Trainer, listen: Listener | None) -> Run:
+    """Train to the end, with pictures on the way, whatever was done before."""
+    every = config.sample_every
+    with _interruptible() as interrupted:
+        if every and trainer.step == 0:
+            _picture(run, trainer, 0, config.seed)
+        for event in recorder.record(run, trainer, config):
+            if isinstance(event, EpochEnd):
+                epoch = len(trainer.history)
+                if every and (epoch % every == 0 or trainer.step >= trainer.steps):
+                    _picture(run, trainer, epoch, config.seed)
+            if listen:
+                listen(event, trainer)
+            if interrupted.is_set() and trainer.step < trainer.steps:
+                recorder.save(run, trainer, config)
+                raise InterruptedRunError(
+                    f"interrupted at step {trainer.step:,} of {trainer.steps:,}, which is saved", run.folder
+                )
+        recorder.save(run, trainer, config)  # before anything else that could fail
+        title = f"{config.family} · {config.preset}"
+        lines = [line.flat() for line in trainer.history]
+        curves.losses(lines, run.folder / "losses.png", title, trainer.model.unit)
+        if pictures := run.pictures:
+            model = trainer.model
+            size, labelled = model.shape[1:], bool(model.classes)
+            progress.by_epoch(pictures, _columns(model), size, run.by_epoch_file, labelled)
+        recorder.summarise(run, trainer, config)
+    return run
+
+
+def _picture(run: Run, trainer: Trainer, epoch: int, seed: int) -> None:
+    """Draw samples from the model as it is now, always from the same noise."""
+    model = trainer.result.eval()
+    if isinstance(model, Generator):
+        columns = _columns(model)
+        grid.save(grid.grid(model.sample(_ROWS * columns, seed), columns), run.picture(epoch))
+    trainer.model.train()
+
+
+def _columns(model: Model) -> int:
+    return model.classes or _ROWS
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event that is looked at between steps; a second one stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # signals reach the main thread only
+        return
+
+    def note(number: int, frame: object) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
