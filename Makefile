@@ -11,7 +11,7 @@ $(INSTALLED): pyproject.toml requirements/dev.txt requirements/uv.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genmnist needs Python 3.11 or newer")'
 	python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -32,24 +32,11 @@ def save(run: Run, trainer: Trainer, config: Config) -> None:
     tensors, progress = trainer.state()
     model = trainer.result
     checkpoint.save_state(run.state_file, model, config.preset, progress, tensors)
-    training = Training(
-        recipe=config.recipe,
-        seed=config.seed,
-        dataset=config.dataset,
-        dataset_source=config.sources.get(f"{DATASETS.kind} {config.dataset}", ""),
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        colour=config.colour,
-        validation=config.validation,
-        data_checksum=config.data_checksum,
-        versions=config.versions,
-        machine=config.machine,
-        device=str(model.device),
-        precision=model.precision,
-        step=trainer.step,
-        steps=trainer.steps,
-        seconds=round(trainer.seconds, 2),
-    )
+    kept = {name: getattr(config, name) for name in Training.__struct_fields__ if hasattr(config, name)}
+    kept |= {"device": str(model.device), "precision": model.precision, "steps": trainer.steps}
+    source = config.sources.get(f"{DATASETS.kind} {config.dataset}", "")
+    seconds = round(trainer.seconds, 2)
+    training = Training(**kept, dataset_source=source, step=trainer.step, seconds=seconds)
     metrics = trainer.history[-1].flat() if trainer.history else {}
     checkpoint.save(run.model_file, model, config.preset, training, metrics)
 
