@@ -20,9 +20,9 @@ SMALL = {"hidden": 16, "latent": 4}
 
 def train(folder: Path | None, data_dir: Path | None, **options: Any) -> Run:
     """Train a small vae of the preset `report`: two epochs of eight steps, unless `options` say otherwise."""
-    settings: dict[str, Any] = {
-        "recipe": {"epochs": 2}, "options": SMALL, "precision": "float32", "device": "cpu",
-    }  # fmt: skip
+    settings: dict[str, Any] = {"options": SMALL, "precision": "float32", "device": "cpu"}
+    if not options.keys() & {"steps", "budget"}:
+        settings["recipe"] = {"epochs": 2}
     return genmnist.train("vae", data_dir=data_dir, out=folder, **(settings | options))
 
 

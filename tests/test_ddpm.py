@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,9 +15,12 @@ from genmnist.data import Splits, scale
 from genmnist.diffusion.schedules import CLEAN
 from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
+from genmnist.families.cfg import ConditionalOptions
+from genmnist.families.classifier import ClassifierOptions
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import GuidedSampling, Sampling
-from genmnist.models import Diffusion
+from genmnist.families.vae import PriorSampling
+from genmnist.models import ByClassifier, Classifier, ConditionalDiffusion, Diffusion
 from genmnist.randomness import reseed
 from genmnist.registry import SAMPLERS, SCHEDULES, TIMES
 
@@ -298,8 +302,10 @@ def test_a_way_of_sampling_is_given_once() -> None:
     assert torch.equal(model.sample(2, seed=1, how=how), model.sample(2, seed=1, steps=4))
     with pytest.raises(UsageError, match="two ways to say one thing"):
         model.sample(2, how=how, steps=4)
-    with pytest.raises(UsageError, match="`num` and `batch_size` must be 1 or more, not 0 and 256"):
+    with pytest.raises(UsageError, match="`num` must be a whole number of 1 or more, not 0"):
         model.sample(0)
+    with pytest.raises(UsageError, match="what this model's own `how` returns"):
+        model.sample(2, how=PriorSampling())
 
 
 def test_a_network_without_weights_draws() -> None:
@@ -312,3 +318,28 @@ def test_a_network_without_weights_draws() -> None:
     model = Diffusion(DiffusionOptions(target="x0"), Black())
     assert model.device == CPU
     assert not model.sample(2, steps=4).any()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[3, 1], (3, 1), np.array([3, 1]), torch.tensor([3, 1])],
+    ids=["list", "tuple", "array", "tensor"],
+)
+def test_labels_may_be_any_list_of_whole_numbers(labels: Any) -> None:
+    torch.manual_seed(0)
+    model = ConditionalDiffusion(ConditionalOptions(size="tiny")).eval()
+    assert torch.equal(model.sample(2, labels=labels, steps=2), model.sample(2, labels=[3, 1], steps=2))
+
+
+@pytest.mark.parametrize("labels", [[True], [-1], [10]], ids=str)
+def test_labels_that_are_none_are_refused(labels: Any) -> None:
+    with pytest.raises(UsageError, match=r"`labels` must be a list of whole numbers|there is no label"):
+        ConditionalDiffusion(ConditionalOptions(size="tiny")).sample(1, labels=labels)
+
+
+def test_a_guide_must_know_the_images() -> None:
+    guide = ByClassifier(Classifier(ClassifierOptions(noisy=True, width=4)))
+    with pytest.raises(UsageError, match="knows images of 1 x 28 x 28, and the model draws 3 x 12 x 12"):
+        Diffusion(DiffusionOptions(size="tiny", shape=(3, 12, 12))).sample(1, labels=[1], guide=guide)
+    with pytest.raises(UsageError, match="a cfg cannot be guided"):
+        ConditionalDiffusion(ConditionalOptions(size="tiny")).sample(1, labels=[1], guide=guide)

@@ -100,7 +100,9 @@ def test_muon_leaves_what_is_no_matrix_between_features_to_adam(channels: int) -
 
 
 def test_muon_wants_convolutions() -> None:
-    with pytest.raises(UsageError, match="`optimizer` muon is for convolutions, and this network has none"):
+    with pytest.raises(
+        UsageError, match="`optimizer` muon is for convolutions, and this network has none between"
+    ):
         optimizers.build(mlp(), Recipe(optimizer="muon"))
 
 

@@ -184,6 +184,17 @@ def test_float16_scales_its_loss_and_resumes(few: Splits) -> None:
     assert second.state()[1].scale == uninterrupted.state()[1].scale
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_overflow_that_one_optimiser_sees_is_every_ones(few: Splits, value: float) -> None:
+    """Clipping by a common norm that is no number must not reach the weights of the other optimiser."""
+    trainer = halved(few)
+    before, kernel = weights(trainer), trainer.optimizers[0].param_groups[0]["params"][0]
+    handle = kernel.register_hook(lambda gradient: torch.full_like(gradient, value))
+    next(trainer.train())
+    handle.remove()
+    assert same(before, weights(trainer))
+
+
 def test_a_step_whose_gradients_overflow_is_left_out(few: Splits) -> None:
     trainer = halved(few)
     before, losses = weights(trainer), trainer.model.losses

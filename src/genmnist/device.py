@@ -138,6 +138,8 @@ def products(device: torch.device, precision: str) -> Iterator[None]:
 def computing(threads: int | None = None, deterministic: bool = False) -> Iterator[None]:
     """Compute with so many threads, denormals flushed to zero, and leave the process as it was found.
 
+    That includes the global random numbers of the CPU; those of other devices go on from where they are.
+
     A denormal costs the CPU a hundred cycles, and Adam's averages of the gradients of pixels that are almost
     never lit decay into millions of them. The flag is per thread and inherited: workers that torch has
     started before keep the one they have.
@@ -148,6 +150,7 @@ def computing(threads: int | None = None, deterministic: bool = False) -> Iterat
     """
     import torch
 
+    random_before = torch.get_rng_state()
     threads_before, workspace_before = torch.get_num_threads(), os.environ.get(_WORKSPACE)
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     warn_before = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -161,6 +164,7 @@ def computing(threads: int | None = None, deterministic: bool = False) -> Iterat
     try:
         yield
     finally:
+        torch.set_rng_state(random_before)
         torch.set_flush_denormal(flushed)
         torch.set_num_threads(threads_before)
         if deterministic:  # or leave it alone: the call imports a compiler, which takes seconds

@@ -111,7 +111,7 @@ class Samples:
     @property
     def facts(self) -> dict[str, Any]:
         """Return how they are drawn, as plain values."""
-        how = (self.how or self.model.how()).asdict()
+        how = self.model.how(self.how).asdict()
         return {"num": self.num, **how, **({"labels": [*self.labels]} if self.labels else {})}
 
     def write(self, out: Path, about: Mapping[str, str], watch: Watch) -> Image.Image | None:
@@ -225,7 +225,7 @@ def interpolation(
     Raises:
         UsageError: the data have no such digit, the model no such label.
     """
-    classes = guide.classes if guide else model.classes
+    classes = model.classes if guide is None else guide.classes
     # Of each pair its first end, then its second.
     asked = model.label_sequence(labels or from_digits or (), 0, 2 * pairs, guide) if classes else None
     if from_digits is None:
@@ -289,7 +289,7 @@ def reverse_trace(
     Raises:
         UsageError: there is no such timestep or label.
     """
-    how = how or model.how()
+    how = model.how(how)
     visit = [*timesteps] or [round(t * (len(model.schedule) - 1) / 999) for t in _LOOKED_AT]
     total = len(model.timesteps(how, visit))
     stride = -(-total // _FRAMES) if animated else total
@@ -300,8 +300,8 @@ def reverse_trace(
             kept.append(step)
         watch(number, total)
     facts: dict[str, Any] = {"num": num, "timesteps": visit, **how.asdict()}
-    if classes := guide.classes if guide else model.classes:
-        facts["labels"] = [*labels] or [*range(classes)]
+    if asked := model.asked(labels or None, guide):
+        facts["labels"] = [*asked]
     if animated:
         frames = reverse.frames(kept, show_x0)
         return Drawing(frames[-1], frames, facts, bounce=False)

@@ -93,7 +93,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Build from a mapping that may come from a file. Raises UsageError for what does not fit."""
-        current = {cls.renamed.get(name, name): value for name, value in values.items()}
+        current = cls._current(values)
         known = {field.name for field in fields(cls)}
         if stray := sorted(current.keys() - known):
             raise UsageError(
@@ -107,8 +107,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     def replace(self, changes: Mapping[str, Any]) -> Self:
         """Return a copy with those fields changed that are not None. Raises UsageError as `of` does."""
-        given = {self.renamed.get(name, name): value for name, value in changes.items() if value is not None}
+        given = self._current({name: value for name, value in changes.items() if value is not None})
         return self.of(self.asdict() | given)
+
+    @classmethod
+    def _current(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values by the names of today. Raises UsageError if one is given by its old name too."""
+        for old, new in cls.renamed.items():
+            if old in values and new in values:
+                raise UsageError(f"`{old}` is the old name of `{new}`: give one of them")
+        return {cls.renamed.get(name, name): value for name, value in values.items()}
 
     @classmethod
     def choose(cls, **changes: Any) -> Self:

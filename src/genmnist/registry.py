@@ -195,8 +195,14 @@ def load_entry_points() -> None:
     _loaded.add(ENTRY_POINTS)
     from importlib import metadata  # here, because it takes as long as all of this module
 
+    failed = []
     for point in metadata.entry_points(group=ENTRY_POINTS):
-        plugin(point.module)
+        try:
+            plugin(point.module)
+        except GenmnistError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _importable(path: Path) -> bool:

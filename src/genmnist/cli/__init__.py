@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, NoReturn
 
+from genmnist.cli.console import printable
 from genmnist.errors import GenmnistError
 from genmnist.registry import plugin
 
@@ -104,7 +105,7 @@ def _names(command: Any) -> dict[str, str]:
 
 def _fail(sentence: str, status: int) -> NoReturn:
     with contextlib.suppress(OSError):
-        print("genmnist: " + " ".join(sentence.splitlines()), file=sys.stderr)
+        print("genmnist: " + printable(" ".join(sentence.splitlines())), file=sys.stderr)
     sys.exit(status)
 
 

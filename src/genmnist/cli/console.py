@@ -119,6 +119,11 @@ class _Lines:
             self.console.print(f"{self.what} {done:,}/{self.total:,} {remark}".rstrip(), soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """Return text, which may come from a file, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def thumbnail(picture: Image.Image, width: int, height: int) -> Text:
     """Draw a picture in half blocks, two pixels to a character, within `width` x `height` characters."""
     from PIL import Image

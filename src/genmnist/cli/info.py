@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from genmnist.cli import options as opt
-from genmnist.cli.console import Output
+from genmnist.cli.console import Output, printable
 from genmnist.runs.find import WEIGHTS, Found, find
 from genmnist.runs.folder import Run
 
@@ -61,5 +61,5 @@ def _rows(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
 
 def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+        return printable(str(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"

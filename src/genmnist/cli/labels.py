@@ -86,8 +86,8 @@ class ClassifierLabels(NoLabels):
         for option, value in (("labels", self.labels), ("classifier", self.classifier)):
             if value is not None:
                 raise UsageError(
-                    f"`{option}` needs `classifier_guidance` beside it: a ddpm has no labels of its own, "
-                    "as a cfg has"
+                    f"`{option}` needs `classifier_guidance` beside it: this model has no labels of its "
+                    "own, as a cfg has"
                 )
         return []
 

@@ -317,6 +317,8 @@ def _values(group: type[Options], given: dict[str, Any]) -> dict[str, Any]:
     values = {field.name: given.pop(field.name) for field in fields(group) if not field.internal}
     for old, new in group.renamed.items():
         value = given.pop(old)
+        if value is not None and values[new] is not None:
+            raise UsageError(f"`{old}` is the old name of `{new}`: give one of them")
         values[new] = value if values[new] is None else values[new]
     return values
 

@@ -13,6 +13,7 @@ from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.errors import InterruptedRunError, UsageError
 from genmnist.families import Family, Recipe
+from genmnist.families.recipe import check_length
 from genmnist.runs.folder import Run, check_vacant
 
 if TYPE_CHECKING:
@@ -97,10 +98,7 @@ def command(family: Family) -> Callable[..., None]:
         if resume is not None:
             _check_resumable(context, resume, family.name)
         else:
-            if sum(length is not None for length in (recipe["epochs"], steps, budget)) > 1:
-                raise UsageError(
-                    "`epochs`, `steps` and `budget` are three ways to say one thing: give one of them"
-                )
+            check_length(recipe["epochs"], steps, budget)
             _, entry = family.preset(preset)
             entry.options.replace(model)  # says what is wrong before anything starts
             entry.recipe.replace(recipe)

@@ -117,6 +117,8 @@ class Family:
         Raises:
             UsageError: fewer `classes` were given than the data have.
         """
+        if "shape" in given:
+            raise UsageError("the `shape` comes from the data: leave it out of the options")
         changes: dict[str, Any] = {"shape": shape}
         if any(entry.name == "classes" for entry in fields(type(options))):
             chosen = given.get("classes")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
@@ -21,6 +23,7 @@ from genmnist.options import Options
 from genmnist.registry import FAMILIES
 
 Losses = dict[str, Float[Tensor, ""]]
+Asked = Sequence[int] | npt.NDArray[Any] | Tensor | None  # labels, in turn; None asks for all
 Watch = Callable[[float], None]  # called with the share that is done
 
 
@@ -48,6 +51,10 @@ class Model(nn.Module, ABC):
     def __init__(self, options: ModelOptions | None = None, network: nn.Module | None = None) -> None:
         super().__init__()
         options = options or FAMILIES[self.family].options()
+        if network is not None and not isinstance(network, nn.Module):
+            raise UsageError(
+                f"`network` must be an nn.Module, an object and not a class, not {network!r:.60}"
+            )
         self.options = options if network is None else options.replace({"network": "own"})
         self.network_origin = (
             "" if network is None else f"{type(network).__module__}.{type(network).__qualname__}"
@@ -105,32 +112,57 @@ class Generator(Model):
     `how(**options)` builds from names.
     """
 
-    def how(self, **options: Any) -> Options:
-        """Return how to sample. Raises UsageError for an unknown option, or one that makes no sense."""
+    def how(self, how: Options | None = None, /, **options: Any) -> Any:
+        """Return how to sample: as the options say, or `how` itself if it is a way in which this family can.
+
+        Raises:
+            UsageError: an option is unknown or makes no sense, or `how` is of another family.
+        """
         sampling = FAMILIES[self.family].sampling
         if sampling is None:
             raise UsageError(f"a {self.family} draws nothing")
-        return sampling.choose(**options)
+        if how is None:
+            return sampling.choose(**options)
+        if options:
+            raise UsageError("`how` and single options are two ways to say one thing: give one of them")
+        if not isinstance(how, sampling):
+            raise UsageError(f"`how` must be what this model's own `how` returns, not {how!r:.60}")
+        return how
 
-    def label_sequence(
-        self, labels: Sequence[int] | None, first: int, count: int, guide: Guidance | None = None
-    ) -> Int64[Tensor, " count"] | None:
-        """Return the labels of samples `first` … `first + count - 1`: those given, in turn; else all in turn.
+    def asked(self, labels: Asked, guide: Guidance | None = None) -> Sequence[int]:
+        """Return the labels that may be asked for, in turn: those given, else all; none of a model without.
 
         Raises:
-            UsageError: the model, or its guide, has no such label.
+            UsageError: the model, or its guide, has no such label; or the guide is not for this model.
         """
-        classes = guide.classes if guide else self.classes
-        if labels and not classes:
-            raise UsageError("this model takes no `labels`: a cfg does, or a ddpm that a classifier guides")
-        for label in labels or ():
+        if guide is not None:
+            if not isinstance(guide, Guidance):
+                raise UsageError(f"`guide` must be a Guidance, such as ByClassifier, not {guide!r:.60}")
+            if FAMILIES[self.family].labels != "classifier":
+                raise UsageError(f"a {self.family} cannot be guided: leave `guide` out")
+            guide.check(self.shape)
+        classes = self.classes if guide is None else guide.classes
+        given = labels.tolist() if isinstance(labels, (Tensor, np.ndarray)) else labels
+        if given is None:
+            return range(classes)
+        if not isinstance(given, (list, tuple, range)) or not all(type(label) is int for label in given):
+            raise UsageError(f"`labels` must be a list of whole numbers, such as [7], not {labels!r:.60}")
+        if given and not classes:
+            raise UsageError("this model takes no `labels`: it has none, and nothing guides it")
+        for label in given:
             if not 0 <= label < classes:
                 raise UsageError(f"there is no label {label}: those of this model are 0 to {classes - 1}")
-        turns = labels or range(classes)
+        return given or range(classes)
+
+    def label_sequence(
+        self, labels: Asked, first: int, count: int, guide: Guidance | None = None
+    ) -> Int64[Tensor, " count"] | None:
+        """Return the labels of samples `first` … `first + count - 1`. Raises UsageError as `asked` does."""
+        turns = self.asked(labels, guide)
         if not turns:
             return None
-        asked = [turns[k % len(turns)] for k in range(first, first + count)]
-        return torch.tensor(asked, dtype=torch.int64, device=self.device)
+        sequence = [turns[k % len(turns)] for k in range(first, first + count)]
+        return torch.tensor(sequence, dtype=torch.int64, device=self.device)
 
     @abstractmethod
     def draw(
@@ -139,7 +171,7 @@ class Generator(Model):
         first: int,
         count: int,
         how: Any,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         watch: Watch | None = None,
     ) -> Float[Tensor, "count c h w"]:
@@ -150,7 +182,7 @@ class Generator(Model):
         num: int,
         seed: int = 0,
         *,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         how: Any = None,
         watch: Watch | None = None,
@@ -167,7 +199,7 @@ class Generator(Model):
         seed: int = 0,
         batch_size: int = 256,
         *,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         how: Any = None,
         **options: Any,
@@ -189,9 +221,7 @@ class Generator(Model):
         Raises:
             UsageError: a number or a name that makes no sense.
         """
-        if how is not None and options:
-            raise UsageError("`how` and single options are two ways to say one thing: give one of them")
-        how = how or self.how(**options)
+        how = self.how(how, **options)
         batches = self.sample_batches(num, seed, batch_size, labels=labels, guide=guide, how=how)
         return torch.cat(list(batches))
 
@@ -201,7 +231,7 @@ class Generator(Model):
         seed: int = 0,
         batch_size: int = 256,
         *,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         how: Any = None,
         watch: Watch | None = None,
@@ -210,10 +240,11 @@ class Generator(Model):
 
         `watch` is called with the share of the batch in work that is done.
         """
-        if num < 1 or batch_size < 1:
-            raise UsageError(f"`num` and `batch_size` must be 1 or more, not {num} and {batch_size}")
-        how = how or self.how()
-        self.label_sequence(labels, 0, 0, guide)  # says what is wrong with them before anything starts
+        for name, number, least in (("num", num, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+            if type(number) is not int or number < least:
+                raise UsageError(f"`{name}` must be a whole number of {least} or more, not {number!r:.60}")
+        how = self.how(how)
+        self.asked(labels, guide)  # says what is wrong with them before anything starts
         for first in range(0, num, batch_size):
             with torch.inference_mode():
                 count = min(batch_size, num - first)

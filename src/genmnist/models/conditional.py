@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -32,6 +32,5 @@ class ConditionalDiffusion(Diffusion):
 
     def guidance(self, how: Sampling) -> Guidance | None:
         """Return classifier-free guidance of the strength asked for."""
-        if not isinstance(how, GuidedSampling):
-            return None
+        how = cast("GuidedSampling", how)  # as `how` has seen to
         return ClassifierFree(self.classes, how.guidance, how.guide_above, how.guide_below)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import Sampling
-from genmnist.models.base import Latent, Losses, Watch
+from genmnist.models.base import Asked, Latent, Losses, Watch
 from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
 from genmnist.nn.unet import Labels
@@ -111,7 +111,7 @@ class Diffusion(Latent):
 
     def denoiser(self, how: Sampling, labels: Labels | None = None, guide: Guidance | None = None) -> Denoise:
         """Return what samplers call: guided first, then kept in range."""
-        guide = guide or self.guidance(how)
+        guide = guide if guide is not None else self.guidance(how)
         if guide is None or labels is None:
             denoise: Denoise = self.denoise
         else:
@@ -183,7 +183,7 @@ class Diffusion(Latent):
         count: int,
         how: Sampling,
         visit: Sequence[float] = (),
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
     ) -> Iterator[Step]:
         """Yield every step of samples `first` … `first + count - 1` under `seed`.
@@ -211,7 +211,7 @@ class Diffusion(Latent):
         first: int,
         count: int,
         how: Sampling,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         watch: Watch | None = None,
     ) -> Float[Tensor, "count c h w"]:
@@ -229,13 +229,13 @@ class Diffusion(Latent):
         num: int,
         seed: int = 0,
         *,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         how: Sampling | None = None,
         watch: Watch | None = None,
     ) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
         """Yield the reverse process in some frames: less noise, more image."""
-        how = how or self.how()
+        how = self.how(how)
         last = len(self.timesteps(how)) - 1
         stride = -(-last // _FRAMES)
         for number, step in enumerate(self.trace((), num, seed, labels=labels, guide=guide, how=how)):
@@ -251,7 +251,7 @@ class Diffusion(Latent):
         num: int,
         seed: int = 0,
         *,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         how: Sampling | None = None,
     ) -> Iterator[Step]:
@@ -259,16 +259,12 @@ class Diffusion(Latent):
 
         The first is the noise, the last, at `CLEAN`, the sample itself.
         """
-        how = how or self.how()
+        how = self.how(how)
         t, x = self.timesteps(how, visit)[0], how.temperature * self.prior(seed, num)
         for step in self.walk(seed, 0, num, how, visit, labels, guide):
             yield Step(t, x, step.x0)
             t, x = step.t, step.x
         yield Step(t, x, x)
-
-    def how(self, **options: Any) -> Sampling:
-        """Return how to sample. Raises UsageError for an unknown option, or one that makes no sense."""
-        return cast("Sampling", super().how(**options))
 
     @torch.inference_mode()
     def embed(
@@ -304,7 +300,7 @@ class Diffusion(Latent):
         Raises:
             UsageError: the sampler draws noise on its way, so that its end is no function of its start.
         """
-        how = how or type(self.how()).deterministic()
+        how = self.how(how if how is not None else type(self.how()).deterministic())
         if how.random:
             raise UsageError(
                 f"the `sampler` {how.sampler} draws noise on its way, and comes to no certain end"
@@ -347,7 +343,7 @@ class Diffusion(Latent):
         between = PATHS[path](end if space == "label" else start, end, alphas)
         mixed = None
         if labels is not None:
-            classes = guide.classes if guide else self.classes
+            classes = self.classes if guide is None else guide.classes
             first, second = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
             mixed = lerp(first, second, alphas).flatten(0, 1)
         return self.decode(between.flatten(0, 1), mixed, how, guide).view(between.shape)

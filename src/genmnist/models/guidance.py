@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genmnist.data import Shape
 from genmnist.diffusion import guidance
 from genmnist.diffusion.guidance import Conditional
 from genmnist.diffusion.samplers import Denoise, Gradient
@@ -25,6 +26,10 @@ class Guidance(ABC):
     """What steers sampling towards labels, 0 … `classes` - 1."""
 
     classes: int
+
+    def check(self, shape: Shape) -> None:
+        """Raise UsageError unless it can guide models of images of this shape."""
+        return
 
     @abstractmethod
     def denoiser(self, denoise: Conditional, labels: Tensor, schedule: Schedule, ancestral: bool) -> Denoise:
@@ -84,6 +89,15 @@ class ByClassifier(Guidance):
                 "this `classifier` knows clean images only and cannot guide: take one trained with `noisy`"
             )
         self.classifier, self.scale = classifier, scale
+
+    def check(self, shape: Shape) -> None:
+        """Raise UsageError unless the classifier knows images of this shape."""
+        if self.classifier.shape != shape:
+            known, wanted = (" x ".join(map(str, form)) for form in (self.classifier.shape, shape))
+            raise UsageError(
+                f"the `classifier` knows images of {known}, and the model draws {wanted}: train one on "
+                "the model's data"
+            )
 
     @property
     def classes(self) -> int:  # type: ignore[override]

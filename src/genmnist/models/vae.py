@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -16,7 +16,7 @@ from genmnist.data import Dataset, quantise, scale
 from genmnist.device import products
 from genmnist.errors import UsageError
 from genmnist.families.vae import PriorSampling, VAEOptions
-from genmnist.models.base import Latent, Losses, Watch
+from genmnist.models.base import Asked, Latent, Losses, Watch
 from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
 from genmnist.randomness import SampleNoise
@@ -54,6 +54,8 @@ class VAE(Latent):
     def __init__(self, options: VAEOptions | None = None, network: nn.Module | None = None) -> None:
         super().__init__(options, network)
         parts: Any = network if network is not None else AUTOENCODERS[self.options.network](self.options)
+        if not (hasattr(parts, "encoder") and hasattr(parts, "decoder")):
+            raise UsageError("the `network` of a vae must have an `encoder` and a `decoder`")
         self.encoder, self.decoder = parts.encoder, parts.decoder
         self.products_only: bool = getattr(parts, "products_only", False)
 
@@ -117,12 +119,11 @@ class VAE(Latent):
         first: int,
         count: int,
         how: PriorSampling,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         watch: Watch | None = None,
     ) -> Float[Tensor, "count c h w"]:
         """Decode points of the prior, its deviation scaled by the temperature."""
-        self._refuse(labels, guide)
         return self.decode(self.prior(seed, count, first) * how.temperature)
 
     @torch.inference_mode()
@@ -131,21 +132,16 @@ class VAE(Latent):
         num: int,
         seed: int = 0,
         *,
-        labels: Sequence[int] | None = None,
+        labels: Asked = None,
         guide: Guidance | None = None,
         how: PriorSampling | None = None,
         watch: Watch | None = None,
     ) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
         """Yield the samples as their temperature rises from 0, where all are the prior's centre."""
-        self._refuse(labels, guide)
-        z, temperature = self.prior(seed, num), (how or PriorSampling()).temperature
+        self.asked(labels, guide)
+        z, temperature = self.prior(seed, num), self.how(how).temperature
         for frame in range(_FRAMES + 1):
             yield quantise(self.decode(z * temperature * frame / _FRAMES)).cpu()
-
-    def _refuse(self, labels: Sequence[int] | None, guide: Guidance | None) -> None:
-        self.label_sequence(labels, 0, 0)
-        if guide is not None:
-            raise UsageError("a vae cannot be guided: leave `guide` out")
 
     def prior(self, seed: int, count: int = 1, first: int = 0) -> Latents:
         """Draw latent points `first` … `first + count - 1` of N(0, I) under `seed`."""

@@ -73,7 +73,7 @@ def report(
                 command = exhibit.command(source, seed, labels(subject.model), named)
                 drawing.save(file, about(command, source.model, seed))
                 drawn.append(Drawn(exhibit, file, command, drawing.facts))
-            elif _left_behind(exhibit, source, headers[exhibit.family].preset, file):
+            elif _left_behind(exhibit, source, headers[exhibit.family].preset, subject.model.unit, file):
                 drawn.append(Drawn(exhibit, file, source.training, {}))
         colophon = {"machine": describe_machine(), "seed": str(seed), **versions()}
         for one in drawn:
@@ -82,7 +82,7 @@ def report(
     return index, [out / one.path.name for one in drawn]
 
 
-def _left_behind(exhibit: Exhibit, source: Source, preset: str, file: Path) -> bool:
+def _left_behind(exhibit: Exhibit, source: Source, preset: str, unit: str, file: Path) -> bool:
     """Put what a training left behind into a file; tell whether there is anything.
 
     There is not of a run that was stopped in its first epoch, or trained without pictures.
@@ -90,7 +90,7 @@ def _left_behind(exhibit: Exhibit, source: Source, preset: str, file: Path) -> b
     if exhibit.number == 1:
         lines = [line.flat() for line in source.metrics]
         if lines:
-            curves.losses(lines, file, f"{source.family} · {preset}", "nats an image")
+            curves.losses(lines, file, f"{source.family} · {preset}", unit)
         return bool(lines)
     if source.by_epoch.exists():
         shutil.copyfile(source.by_epoch, file)

@@ -152,7 +152,12 @@ def load(
         raise unknown(path, error, header.sources) from error
     except UsageError as error:
         raise _damaged(path, f"its options make no sense: {error}") from error
-    assign(model, tensors, path)
+    try:
+        assign(model, tensors, path)
+    except GenmnistError as error:
+        if own:
+            raise UsageError(f"the `network` given is not the one of {path}: its weights differ") from error
+        raise
     model.trained = header.training
     return model.eval(), header
 

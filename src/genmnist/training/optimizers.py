@@ -31,7 +31,10 @@ def build(model: nn.Module, recipe: Recipe, channels: int = 1) -> list[Optimizer
     if recipe.optimizer == "muon":
         hidden = [weight for weight in weights if weight.ndim == 4 and min(weight.shape[:2]) > channels]
         if not hidden:
-            raise UsageError("`optimizer` muon is for convolutions, and this network has none: take adamw")
+            raise UsageError(
+                "`optimizer` muon is for convolutions, and this network has none between hidden channels: "
+                "take adamw"
+            )
         rest = [weight for weight in weights if not any(weight is own for own in hidden)]
         optimizers = [Muon(hidden, recipe.weight_decay), adam(rest, recipe)]
     else:

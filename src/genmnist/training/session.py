@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import nn
 
@@ -21,8 +22,8 @@ from genmnist import data as sets
 from genmnist.data import Splits
 from genmnist.device import choose_device, choose_precision, computing, describe_machine
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
-from genmnist.families import Recipe
 from genmnist.families.family import ModelOptions
+from genmnist.families.recipe import Recipe, check_length
 from genmnist.figures import curves, grid, progress
 from genmnist.models import Generator, Model
 from genmnist.randomness import reseed
@@ -97,6 +98,11 @@ def train(
         InterruptedRunError: SIGINT or SIGTERM came; the state was saved first.
     """
     started = time.perf_counter()
+    check_length((recipe or {}).get("epochs"), steps, budget)
+    if data is not None and (dataset != "mnist" or data_dir or image_size or colour is not None):
+        raise UsageError(
+            "`data` stands for itself: leave `dataset`, `data_dir`, `image_size` and `colour` out"
+        )
     described = FAMILIES[family]
     name, entry = described.preset(preset)
     place = choose_device(device)
@@ -136,6 +142,7 @@ def train(
             machine=describe_machine(),
             command=sys.argv,
         )
+        config = _checked(config)
         if budget is not None:
             config.steps = fit_steps(_trainer(config, splits, network), budget, started + budget)
         trainer = _trainer(config, splits, network)
@@ -144,9 +151,38 @@ def train(
         config.sources = checkpoint.sources(trainer.model)
         if data is None and data_dir is None and (origin := DATASETS.origin(dataset)):
             config.sources[f"{DATASETS.kind} {dataset}"] = origin
+        _try_out(trainer, network)
         run = Run.create(config, out)
         with run.locked():
             return _carry_on(run, config, trainer, listen)
+
+
+def _checked(config: Config) -> Config:
+    """Return a configuration as it will be read back. Raises UsageError if that would be refused."""
+    try:
+        return msgspec.convert(msgspec.to_builtins(config), Config)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$.")
+        raise UsageError(f"`{place.rstrip('`')}` is not what it must be: {reason}") from error
+
+
+def _try_out(trainer: Trainer, network: nn.Module | None) -> None:
+    """Compute one loss before anything is written. Raises UsageError if a network of the user's cannot."""
+    images = trainer.validation_set
+    try:
+        with torch.no_grad():
+            trainer.model.eval().losses(
+                *images.batch(torch.arange(min(2, len(images)), device=trainer.device))
+            )
+    except GenmnistError:
+        raise
+    except Exception as error:
+        if network is None:
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise UsageError(f"the `network` cannot be trained on these images: {reason}") from error
+    finally:
+        trainer.model.train()
 
 
 def resume(

@@ -118,6 +118,8 @@ class Trainer:
         with products(self.device, self.model.precision):
             loss = self._losses(*self.train_set.batch(index), self.step / self.steps)["loss"]
             self.scaler.scale(loss).backward()
+        if self.scaler.is_enabled():
+            self._agree_on_overflow()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         if self.recipe.clip:
@@ -137,6 +139,17 @@ class Trainer:
         if self.step % _CHECK_EVERY == 0:
             self.check()
         return loss
+
+    def _agree_on_overflow(self) -> None:
+        """Let every optimiser see an overflow that one of them would: the scaler asks each for itself.
+
+        Else one would take a step that another leaves out, with gradients that clipping by their common norm
+        has made NaN.
+        """
+        gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        if not torch.stack([gradient.norm() for gradient in gradients]).isfinite().all():
+            for gradient in gradients:
+                gradient.fill_(math.inf)
 
     def _tick(self, seconds: float) -> None:
         self.seconds += seconds
