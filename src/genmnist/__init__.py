@@ -13,7 +13,7 @@ from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.version import __version__
 
 if TYPE_CHECKING:
-    from genmnist.api import info, load, report, resume, train
+    from genmnist.api import evaluate, info, load, report, resume, train
     from genmnist.registry import plugin
     from genmnist.runs.find import find
     from genmnist.runs.folder import Run
@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "UsageError",
     "__version__",
+    "evaluate",
     "find",
     "info",
     "load",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    **dict.fromkeys(("info", "load", "report", "resume", "train"), "genmnist.api"),
+    **dict.fromkeys(("evaluate", "info", "load", "report", "resume", "train"), "genmnist.api"),
     "Run": "genmnist.runs.folder",
     "find": "genmnist.runs.find",
     "plugin": "genmnist.registry",

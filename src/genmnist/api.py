@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from torch import Tensor, nn
 
-from genmnist.device import choose_device
-from genmnist.models import VAE, Classifier, ConditionalDiffusion, Diffusion, Model
+from genmnist.data import as_splits
+from genmnist.device import choose_device, describe_machine
+from genmnist.models import VAE, Classifier, ConditionalDiffusion, Diffusion, Generator, Model
+from genmnist.options import Options
 from genmnist.registry import plugin
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import ModelHeader, StateHeader
@@ -18,9 +21,22 @@ from genmnist.runs.folder import Run
 from genmnist.training.session import resume, train
 from genmnist.version import versions
 
+if TYPE_CHECKING:
+    from genmnist.evaluation.suite import Evaluation
+
 __all__ = [
-    "find", "find_data", "info", "load", "load_found", "plugin", "report", "resume", "train", "versions",
-]  # fmt: skip
+    "evaluate",
+    "find",
+    "find_data",
+    "info",
+    "load",
+    "load_found",
+    "plugin",
+    "report",
+    "resume",
+    "train",
+    "versions",
+]
 
 Which = str | Path | Run | None
 
@@ -107,6 +123,57 @@ def info(path: str | Path) -> tuple[ModelHeader | StateHeader, dict[str, Tensor]
         UsageError, GenmnistError: see `find` and `genmnist.runs.checkpoint.read`.
     """
     return checkpoint.read(find(None, path).path)
+
+
+def evaluate(
+    model: Generator,
+    data: Any = None,
+    features: Classifier | None = None,
+    *,
+    num: int | None = None,
+    quick: bool = False,
+    seed: int = 0,
+    how: Options | None = None,
+    watch: Callable[[str, float], None] = lambda stage, share: None,
+) -> Evaluation:
+    """Measure a model: its samples against test images, and whatever else its family can be measured by.
+
+    Args:
+        model: which one.
+        data: the real images, as `genmnist.train` takes them; None are those that the model was trained on.
+        features: a classifier of your own to measure distances by; None is the one that ships.
+        num: how many samples to draw; None: 10,000, or 1,000 if it is to be quick.
+        quick: do a tenth of the work.
+        seed: of the samples.
+        how: how to sample, as `model.how` returns it.
+        watch: called with the name of a stage and the share of it that is done.
+
+    Returns:
+        What was measured: `document` has the numbers, `genmnist.figures.evaluated` draws them.
+
+    Raises:
+        UsageError: the model, the data and the features do not fit one another.
+    """
+    from genmnist.evaluation import distances, suite
+
+    splits = find_data(model.trained) if data is None else as_splits(data)
+    effort = suite.QUICK if quick else suite.FULL
+    effort = replace(effort, num=effort.num if num is None else num)
+    how = model.how(how)
+    space = distances.own_features(features) if features else distances.bundled_features(model.device)
+    measured = suite.measure(model, splits, space, effort, watch, seed, how)
+    document = measured.document.replace(
+        num=effort.num,
+        quick=quick,
+        seed=seed,
+        options=how.asdict(),
+        given_labels=bool(model.classes),
+        data=splits.test.name,
+        data_checksum=splits.checksum(),
+        versions=versions(),
+        machine=describe_machine(),
+    )
+    return replace(measured, document=document)
 
 
 def report(

@@ -1,7 +1,6 @@
 """`genmnist evaluate`: numbers beside the pictures."""
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -16,10 +15,8 @@ from genmnist.runs.find import Found, find, find_data
 from genmnist.runs.folder import EVALUATION
 
 if TYPE_CHECKING:
-    import torch
-
-    from genmnist.evaluation.distances import FeatureSpace
     from genmnist.evaluation.suite import Evaluation, Watch
+    from genmnist.models import Classifier
 
 Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work: rougher numbers in a minute.")]
 Features = Annotated[
@@ -69,22 +66,17 @@ def command(family: Family) -> Callable[..., None]:
             opt.check_folder(out)
         opt.check_writable(folder)
 
-        from genmnist.evaluation import suite
+        from genmnist import api
         from genmnist.models import Generator
 
         model = cast("Generator", common.load(found, family.name, output))
         splits = find_data(model.trained, **given)
-        effort = suite.QUICK if quick else suite.FULL
-        if num is not None:
-            effort = dataclasses.replace(effort, num=num)
-        space = _space(own, model.device)
+        classifier = _classifier(own, str(model.device))
         with _stages(output) as watch:
-            measured = suite.measure(model, splits, space, effort, watch, common.seed, chosen)
-        facts = {"num": effort.num, "quick": quick, "options": chosen.asdict()}
-        facts |= {"model": found.origin, "seed": common.seed, "given_labels": bool(model.classes)}
-        _show(
-            output, measured, folder, facts | {"data": splits.test.name, "data_checksum": splits.checksum()}
-        )
+            measured = api.evaluate(
+                model, splits, classifier, num=num, quick=quick, seed=common.seed, how=chosen, watch=watch
+            )
+        _show(output, measured, folder, {"model": found.origin})
 
     groups = {"common": opt.Common, "how": sampling, "data": opt.Data}
     return opt.with_options(evaluate, groups, opt.sampling_default(sampling))
@@ -116,32 +108,32 @@ def _samples(
     given = dict(data.given())
 
     from genmnist.data import arrays, load
-    from genmnist.device import choose_device
-    from genmnist.evaluation import suite
+    from genmnist.device import choose_device, describe_machine
+    from genmnist.evaluation import distances, suite
+    from genmnist.version import versions
 
     images, labels = arrays.read(file)
-    space = _space(own, choose_device(device))
+    classifier = _classifier(own, device)
+    bundled = distances.bundled_features
+    space = distances.own_features(classifier) if classifier else bundled(choose_device(device))
     name = given.pop("dataset") or "mnist"
     splits = load(name, **given).validated_on_test()  # whoever drew them may have seen every training image
     with _stages(output) as watch:
         measured = suite.measure_images(images, splits, space, labels, watch)
-    facts = {"file": str(file), "num": len(images)}
+    facts = {"file": str(file), "num": len(images), "versions": versions(), "machine": describe_machine()}
     _show(output, measured, out, facts | {"data": splits.test.name, "data_checksum": splits.checksum()})
 
 
 samples = opt.with_options(_samples, {"data": opt.Data})
 
 
-def _space(own: Found | None, device: "torch.device") -> "FeatureSpace":
-    """Return the features to measure in: those of the classifier named, or of the one that ships."""
-    from genmnist import api
-    from genmnist.evaluation import distances
-    from genmnist.models import Classifier
-
+def _classifier(own: Found | None, device: str) -> "Classifier | None":
+    """Return the classifier that was named, in whose features to measure, if one was."""
     if own is None:
-        return distances.bundled_features(device)
-    classifier = api.load_found(own, "classifier", str(device), "float32")
-    return distances.own_features(cast("Classifier", classifier))
+        return None
+    from genmnist import api
+
+    return cast("Classifier", api.load_found(own, "classifier", device, "float32"))
 
 
 @contextlib.contextmanager
@@ -163,14 +155,10 @@ def _stages(output: Output) -> "Iterator[Watch]":
 def _show(output: Output, measured: "Evaluation", folder: Path, facts: dict[str, Any]) -> None:
     from PIL import Image
 
-    from genmnist import api
-    from genmnist.device import describe_machine
     from genmnist.evaluation import document
     from genmnist.figures import evaluated
 
-    found = measured.document.replace(
-        command=output.document["command"], **facts, versions=api.versions(), machine=describe_machine()
-    )
+    found = measured.document.replace(command=output.document["command"], **facts)
     pictures = evaluated.save(measured, folder)
     document.write(folder / EVALUATION, found)
     output.note(**found.asdict())

@@ -156,7 +156,8 @@ def load(
         assign(model, tensors, path)
     except GenmnistError as error:
         if own:
-            raise UsageError(f"the `network` given is not the one of {path}: its weights differ") from error
+            reason = str(error).rpartition("damaged: ")[2]
+            raise UsageError(f"the `network` given is not the one of {path}: {reason}") from error
         raise
     model.trained = header.training
     return model.eval(), header

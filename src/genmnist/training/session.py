@@ -143,6 +143,7 @@ def train(
             command=sys.argv,
         )
         config = _checked(config)
+        _try_out(_trainer(config, splits, network), network)
         if budget is not None:
             config.steps = fit_steps(_trainer(config, splits, network), budget, started + budget)
         trainer = _trainer(config, splits, network)
@@ -151,7 +152,6 @@ def train(
         config.sources = checkpoint.sources(trainer.model)
         if data is None and data_dir is None and (origin := DATASETS.origin(dataset)):
             config.sources[f"{DATASETS.kind} {dataset}"] = origin
-        _try_out(trainer, network)
         run = Run.create(config, out)
         with run.locked():
             return _carry_on(run, config, trainer, listen)
