@@ -251,7 +251,7 @@ def test_a_model_says_which_parts_it_has_from_elsewhere(tmp_path: Path, small_va
     checkpoint.save(path, model, "fast", Training(), {})
     origin = checkpoint.read(path)[0].sources["network own"]
     assert origin.endswith("Mine")
-    _refused(path, re.escape(f"has a network of its owner's, {origin}: load it from Python with `network`"))
+    _refused(path, re.escape(f"has a network of its owner's, {origin}: load it by genmnist.load"))
     again, _ = checkpoint.load(path, network=Mine())
     assert torch.equal(again.state_dict()["network.level"], torch.zeros(1))
 

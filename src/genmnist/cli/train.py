@@ -2,7 +2,7 @@
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,7 +110,10 @@ def command(family: Family) -> Callable[..., None]:
 
         from genmnist import api
 
-        with _listener(output) as listen, _telling_how_to_resume(family.name):
+        with (
+            _listener(output) as listen,
+            _telling_how_to_resume(family.name, context.params.get("plugin") or ()),
+        ):
             if resume is not None:
                 run = api.resume(resume, None if device == "auto" else device, listen=listen)
             else:
@@ -126,11 +129,12 @@ def command(family: Family) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def _telling_how_to_resume(family: str) -> Iterator[None]:
+def _telling_how_to_resume(family: str, plugins: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except InterruptedRunError as error:
-        command = f"genmnist train {family} --resume {shlex.quote(str(error.folder))}"
+        words = ["genmnist", "train", family, "--resume", str(error.folder)]
+        command = shlex.join([*words, *(word for plugin in plugins for word in ("--plugin", plugin))])
         raise InterruptedRunError(f"{error}: go on with `{command}`", error.folder) from error
 
 

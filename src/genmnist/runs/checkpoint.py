@@ -136,8 +136,8 @@ def load(
     if own and network is None:
         given = header.sources.get("network own", "given from Python")
         raise UsageError(
-            f"{path} has a network of its owner's, {given:.200}: load it from Python with `network`, or "
-            "register the network in a plugin"
+            f"{path} has a network of its owner's, {given:.200}: load it by genmnist.load with the network "
+            "given; for the command line register the network in a plugin and train again"
         )
     try:
         options = family_options(header)
@@ -174,7 +174,7 @@ def assign(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
     if tensors.keys() != expected.keys():
         stray = sorted(tensors.keys() ^ expected.keys())
         raise _damaged(path, f"it lacks or should not have {len(stray)} tensors, such as {stray[0]!r}")
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         floats = expected[name].is_floating_point()
         if tensor.shape != expected[name].shape or (
             tensor.dtype not in _FLOATS if floats else tensor.dtype != expected[name].dtype

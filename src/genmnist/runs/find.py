@@ -68,7 +68,7 @@ def find(family: str | None = None, model: str | Path | Run | None = None, varia
     Args:
         family: the family asked for; needed unless `model` is a path.
         model: a `.safetensors` file, a run or its folder, `latest`, `bundled` or `bundled:NAME`; None is the
-            latest finished run of the family under `runs/`, else the bundled weights.
+            latest finished run under `runs/<family>/`, else the bundled weights.
         variant: of the family, such as `noisy` of classifiers: only such a model will do.
 
     Raises:

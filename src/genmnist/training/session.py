@@ -177,7 +177,7 @@ def _try_out(trainer: Trainer, network: nn.Module | None) -> None:
     except GenmnistError:
         raise
     except Exception as error:
-        if network is None:
+        if network is None and not checkpoint.sources(trainer.model):
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise UsageError(f"the `network` cannot be trained on these images: {reason}") from error
