@@ -157,15 +157,15 @@ def test_a_cold_sampler_draws_one_image() -> None:
 def test_thresholds_keep_predictions_in_range(threshold: str) -> None:
     model = tiny()
     x = 3 * torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    assert model.denoiser(Sampling(threshold="none"))(x, 500.0).x0.abs().max() > 1
-    assert model.denoiser(model.how(threshold=threshold))(x, 500.0).x0.abs().max() <= 1
+    assert model.denoiser(model.request(threshold="none"))(x, 500.0).x0.abs().max() > 1
+    assert model.denoiser(model.request(threshold=threshold))(x, 500.0).x0.abs().max() <= 1
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.names())
 def test_a_trace_passes_through_the_timesteps_asked_for(sampler: str) -> None:
     model = tiny()
     visit = [999, 431, 0]
-    steps = list(model.trace(visit, 2, seed=5, how=model.how(sampler=sampler, steps=5)))
+    steps = list(model.trace(model.request(5, sampler=sampler, steps=5), 2, visit))
     times = [step.t for step in steps]
     assert set(visit) <= set(times)
     assert times[-1] == CLEAN
@@ -174,20 +174,20 @@ def test_a_trace_passes_through_the_timesteps_asked_for(sampler: str) -> None:
     # Under each image is what the model predicts from that very image.
     if sampler != "ancestral":
         middle = steps[times.index(431)]
-        predicted = model.denoiser(Sampling())(middle.x, 431).x0
+        predicted = model.denoiser(model.request())(middle.x, 431).x0
         torch.testing.assert_close(middle.x0, predicted, rtol=1e-4, atol=1e-4)
 
 
 def test_the_last_frame_is_the_sample() -> None:
     model = tiny()
-    *_, last = model.frames(3, seed=2, how=model.how(steps=4))
+    *_, last = model.frames(model.request(2, steps=4), 3)
     assert torch.equal(last, model.sample(3, seed=2, steps=4))
 
 
 def test_watchers_see_every_step() -> None:
     shares: list[float] = []
     model = tiny()
-    batches = list(model.sample_batches(3, batch_size=2, how=model.how(steps=4), watch=shares.append))
+    batches = list(model.sample_batches(model.request(steps=4, watch=shares.append), 3, batch_size=2))
     assert [len(batch) for batch in batches] == [2, 1]
     assert shares == [0.25, 0.5, 0.75, 1.0] * 2
 
@@ -200,19 +200,19 @@ def test_the_bundled_model_finds_the_noise_of_real_digits(few: Splits) -> None:
     digits = few.test.images[:4]
     noise = model.embed(digits)
     assert 0.9 < noise.std() < 1.1
-    back = model.decode(noise, how=model.how(sampler="heun", steps=48))
+    back = model.decode(noise, request=model.request(sampler="heun", steps=48))
     assert (back - scale(digits)).abs().mean() < 0.02
 
 
 def test_walks_end_at_their_end_points() -> None:
     model = tiny()
     start, end = model.prior(0, 2), model.prior(1, 2)
-    alphas, how = torch.linspace(0, 1, 3), model.how(steps=4)
+    alphas, request = torch.linspace(0, 1, 3), model.request(steps=4)
     for space in ("latent", "pixel"):
-        walk = model.interpolate(start, end, alphas, space, how=how)
+        walk = model.interpolate(start, end, alphas, space, request=request)
         assert walk.shape == (2, 3, 1, 28, 28)
-        torch.testing.assert_close(walk[:, 0], model.decode(end, how=how), rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(walk[:, -1], model.decode(start, how=how), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(walk[:, 0], model.decode(end, request=request), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(walk[:, -1], model.decode(start, request=request), rtol=1e-3, atol=1e-3)
 
 
 def test_the_reverse_process_of_the_bundled_model_is_that_of_the_report() -> None:
@@ -220,7 +220,7 @@ def test_the_reverse_process_of_the_bundled_model_is_that_of_the_report() -> Non
     import genmnist
 
     model = genmnist.load("ddpm", "bundled", device="cpu")
-    steps = {step.t: step for step in model.trace([999, 899, 499, 199, 99, 49, 19, 0], 4)}
+    steps = {step.t: step for step in model.trace(model.request(), 4, [999, 899, 499, 199, 99, 49, 19, 0])}
     final = steps[CLEAN].x
 
     def likeness(t: float) -> float:
@@ -259,12 +259,13 @@ def test_walks_need_a_sampler_that_draws_nothing() -> None:
     model = tiny()
     for options in ({"sampler": "ancestral"}, {"sampler": "ddim", "eta": 0.1}):
         with pytest.raises(UsageError, match="draws noise on its way"):
-            model.decode(torch.zeros(1, 1, 28, 28), how=model.how(**options))
+            model.decode(torch.zeros(1, 1, 28, 28), request=model.request(**options))
 
 
 def test_timesteps_outside_the_schedule() -> None:
+    model = tiny()
     with pytest.raises(UsageError, match="there is no timestep 1000: those of this model are 0 to 999"):
-        list(tiny().trace([1000], 1))
+        list(model.trace(model.request(), 1, [1000]))
 
 
 def test_a_sampler_makes_no_tiny_steps_beside_visited_timesteps() -> None:
@@ -275,7 +276,7 @@ def test_a_sampler_makes_no_tiny_steps_beside_visited_timesteps() -> None:
 
 def test_animations_stay_short() -> None:
     model = tiny()
-    frames = list(model.frames(1, how=model.how(sampler="ancestral", steps=200)))
+    frames = list(model.frames(model.request(sampler="ancestral", steps=200), 1))
     assert 40 < len(frames) <= 61
     assert torch.equal(frames[-1], model.sample(1, sampler="ancestral", steps=200))
 

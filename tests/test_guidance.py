@@ -21,7 +21,7 @@ from genmnist.errors import UsageError
 from genmnist.families.cfg import ConditionalOptions
 from genmnist.families.classifier import ClassifierOptions
 from genmnist.families.ddpm import DiffusionOptions
-from genmnist.families.sampling import GuidedSampling, Sampling
+from genmnist.families.sampling import Sampling
 from genmnist.models import ByClassifier, Classifier, ConditionalDiffusion, Diffusion
 from genmnist.randomness import reseed
 from genmnist.registry import SAMPLERS
@@ -214,8 +214,8 @@ def decoded(model: ConditionalDiffusion, denoise: Denoise, seed: int, count: int
 @pytest.mark.parametrize(("w", "label"), [(0.0, 3), (-1.0, 10)])
 def test_no_guidance_is_exactly_one_model_or_the_other(w: float, label: int) -> None:
     model = conditional()
-    how = model.how(guidance=w, steps=4, sampler="dpm-solver")
-    drawn = model.draw(5, 0, 6, how, labels=[3])
+    request = model.request(5, labels=[3], guidance=w, steps=4, sampler="dpm-solver")
+    drawn = model.draw(request, 0, 6)
     alone = functools.partial(model.denoise, labels=torch.full((6,), label))
     assert torch.equal(drawn, decoded(model, alone, 5, 6))
     other = functools.partial(model.denoise, labels=torch.full((6,), 4))
@@ -263,13 +263,13 @@ def test_a_guided_sample_depends_on_its_seed_and_label_alone(sampler: str, preci
 def test_labels_are_taken_in_turn() -> None:
     model = conditional()
     for given, first, expected in (((), 8, [8, 9, 0, 1]), ([3, 1, 4], 4, [1, 4, 3, 1])):
-        taken = model.label_sequence(given, first, 4)
+        taken = model.request(labels=given).sequence(first, 4)
         assert taken is not None
         assert taken.tolist() == expected
-    assert unconditional().label_sequence((), 0, 3) is None
+    assert unconditional().request().sequence(0, 3) is None
     for label in (10, -1):
         with pytest.raises(UsageError, match="those of this model are 0 to 9"):
-            model.label_sequence([3, label], 0, 2)
+            model.request(labels=[3, label])
     with pytest.raises(UsageError, match="this model takes no `labels`"):
         unconditional().sample(1, labels=[7])
 
@@ -310,16 +310,16 @@ def test_walks_mix_labels_and_end_at_their_own() -> None:
     model = conditional()
     start, end, alphas = model.prior(0, 2), model.prior(1, 2), torch.linspace(0, 1, 3)
     labels = torch.tensor([3, 5]), torch.tensor([8, 1])
-    how = GuidedSampling.deterministic(steps=4, guidance=1.5)
-    walk = model.interpolate(start, end, alphas, labels=labels, how=how)
+    request = model.request(how=model.deterministic(steps=4, guidance=1.5))
+    walk = model.interpolate(start, end, alphas, labels=labels, request=request)
     close = functools.partial(torch.testing.assert_close, rtol=1e-3, atol=1e-3)
-    close(walk[:, -1], model.decode(start, labels[0], how))
-    close(walk[:, 0], model.decode(end, labels[1], how))
-    walk = model.interpolate(start, end, alphas, "label", labels=labels, how=how)
-    close(walk[:, -1], model.decode(end, labels[0], how))
-    close(walk[:, 0], model.decode(end, labels[1], how))
+    close(walk[:, -1], model.decode(start, labels[0], request))
+    close(walk[:, 0], model.decode(end, labels[1], request))
+    walk = model.interpolate(start, end, alphas, "label", labels=labels, request=request)
+    close(walk[:, -1], model.decode(end, labels[0], request))
+    close(walk[:, 0], model.decode(end, labels[1], request))
     assert (walk[:, 1] - walk[:, 0]).abs().max() > 0.01
-    walk = model.interpolate(start, end, alphas, "pixel", labels=labels, how=how)
+    walk = model.interpolate(start, end, alphas, "pixel", labels=labels, request=request)
     close(walk[:, 1], (walk[:, 0] + walk[:, 2]) / 2)
 
 
@@ -328,8 +328,8 @@ def test_a_sharp_mixture_is_a_label() -> None:
     labels = torch.tensor([3, 0, 9])
     mixture = torch.nn.functional.one_hot(labels, 11).float()
     with torch.no_grad():
-        for how in (GuidedSampling(guidance=2.0), GuidedSampling(guidance=-1.0)):
-            whole, mixed = (model.denoiser(how, given)(x, 400.0).x0 for given in (labels, mixture))
+        for request in (model.request(guidance=2.0), model.request(guidance=-1.0)):
+            whole, mixed = (model.denoiser(request, given)(x, 400.0).x0 for given in (labels, mixture))
             torch.testing.assert_close(whole, mixed)
 
 
@@ -440,10 +440,11 @@ def test_one_model_takes_one_guide_after_another() -> None:
     first, second = map(drawn, guides)
     assert not torch.equal(first, second)
     assert torch.equal(drawn(guides[0]), first)
-    turns = [model.walk(1, 0, 3, model.how(steps=4), labels=[7], guide=guide) for guide in guides]
+    requests = [model.request(1, labels=[7], guide=guide, steps=4) for guide in guides]
+    turns = [model.walk(request, 0, 3) for request in requests]
     for one, other in zip(*turns, strict=True):  # in turn, a step of each: neither knows of the other
         last = one.x, other.x
-    alone = [model.draw(1, 0, 3, model.how(steps=4), labels=[7], guide=guide) for guide in guides]
+    alone = [model.draw(request, 0, 3) for request in requests]
     for x, expected in zip(last, alone, strict=True):
         assert torch.equal((x + 1) / 2, expected)
 
@@ -451,7 +452,7 @@ def test_one_model_takes_one_guide_after_another() -> None:
 def test_a_guide_brings_its_labels() -> None:
     model, guide = unconditional(), ByClassifier(noisy())
     assert guide.classes == 10
-    taken = model.label_sequence(None, 8, 4, guide)
+    taken = model.request(guide=guide).sequence(8, 4)
     assert taken is not None
     assert taken.tolist() == [8, 9, 0, 1]
     with pytest.raises(UsageError, match="there is no label 10: those of this model are 0 to 9"):

@@ -236,10 +236,10 @@ def test_grey_images_of_any_side(model: VAE | Diffusion, side: int) -> None:
         assert model.interpolate(z[:1], z[1:], alphas).shape == (1, 3, 1, side, side)
         assert model.traverse(z[0], torch.linspace(-1, 1, 2)).shape == (3, 2, 1, side, side)
     else:
-        how = type(model.how()).deterministic("ddim", steps=2)
+        request = model.request(how=model.deterministic(sampler="ddim", steps=2))
         asked = (torch.tensor([0]), torch.tensor([2])) if model.classes else None
         noise = model.prior(0, 2)
-        between = model.interpolate(noise[:1], noise[1:], alphas, labels=asked, how=how)
+        between = model.interpolate(noise[:1], noise[1:], alphas, labels=asked, request=request)
         assert between.shape == (1, 3, 1, side, side)
         embedded = model.embed(drawn[:1], asked[0] if asked else None, steps=3)
         assert embedded.shape == (1, 1, side, side)

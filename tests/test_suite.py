@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from genmnist.families.classifier import ClassifierOptions
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.vae import VAEOptions
 from genmnist.figures import evaluated
-from genmnist.models import VAE, Classifier, ConditionalDiffusion, Diffusion, Generator
+from genmnist.models import VAE, Classifier, ConditionalDiffusion, Diffusion, Generator, Request
 from genmnist.registry import FAMILIES
 
 SMALL = Effort(num=8, bounded=2, levels=2, exact=1, pairs=2, traced=2, guided=6)
@@ -250,8 +250,8 @@ class Settling(Diffusion):
         super().__init__(DiffusionOptions.of({"shape": tuple(end.shape[1:]), "size": "tiny"}))
         self.end = end
 
-    def trace(self, *args: Any, how: Any = None, **rest: Any) -> Iterator[Step]:
-        assert (how.steps, how.spacing) == (48, "trailing")
+    def trace(self, request: Request, num: int, visit: Sequence[float] = ()) -> Iterator[Step]:
+        assert (request.how.steps, request.how.spacing) == (48, "trailing")
         height, width = self.shape[1:]
         rows, columns = (min(height, width) * torch.fft.fftfreq(side) for side in (height, width))
         radius = torch.hypot(rows[:, None], columns[None])

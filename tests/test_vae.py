@@ -91,7 +91,7 @@ def test_sample_k_depends_on_seed_and_k_alone(small_vae: VAE, temperature: float
 
 
 def test_samples_come_from_the_centre_of_the_prior(small_vae: VAE) -> None:
-    frames = list(small_vae.frames(3, seed=0))
+    frames = list(small_vae.frames(small_vae.request(0), 3))
     assert torch.equal(frames[-1], small_vae.sample(3, seed=0))
     assert torch.equal(frames[0][0], frames[0][1])
 
@@ -185,4 +185,4 @@ def test_a_vae_is_not_guided(small_vae: VAE) -> None:
     with pytest.raises(UsageError, match="cannot be guided"):
         small_vae.sample(1, guide=guide)
     with pytest.raises(UsageError, match="cannot be guided"):
-        next(small_vae.frames(1, guide=guide))
+        small_vae.request(guide=guide)

@@ -6,7 +6,7 @@ The command line, the report and notebooks all draw by these.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from torch import Tensor
 from genmnist.data import Dataset
 from genmnist.errors import UsageError
 from genmnist.figures import animation, export, grid, latent, reverse
-from genmnist.models import VAE, Diffusion, Generator, Guidance, Latent
+from genmnist.models import VAE, Diffusion, Generator, Latent, Request
+from genmnist.models.request import unwatched
 from genmnist.version import __version__
 
-Watch = Callable[[int], None]  # called with how much is done
+Watch = Callable[[int], None]  # called with how much is done, in images, walks or steps
 
 _LOOKED_AT = (999, 899, 499, 199, 99, 49, 19, 0)  # timesteps of 1000, as the reference report shows them
 _FRAMES = 60  # of an animation, besides those asked for
@@ -64,55 +65,46 @@ def about(command: str, model: str, seed: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples to be drawn: of which model, how many, and how.
+    """Images to be drawn.
 
     Args:
         model: what draws.
+        request: what is asked of it.
         num: how many.
-        seed: fixes them.
         batch_size: at a time.
-        labels: asked for, in turn.
-        guide: steers towards them.
-        how: how to sample, as `model.how` returns it.
     """
 
     model: Generator
+    request: Request
     num: int
-    seed: int = 0
     batch_size: int = 64
-    labels: Sequence[int] = ()
-    guide: Guidance | None = None
-    how: Any = None
 
     @property
     def columns(self) -> int | None:
         """Return how wide a grid of them is; None for a square one."""
-        return len(self.labels) if 1 < len(self.labels) <= self.num else None
+        turns = len(self.request.turns)
+        return turns if 1 < turns <= self.num else None
 
-    def batches(self, watch: Watch, before: int = 0, how: Any = None) -> Iterator[Tensor]:
+    def batches(self, watch: Watch, before: int = 0) -> Iterator[Tensor]:
         """Draw, and tell `watch` of it as `before` and as many images as the steps taken come to."""
         done = 0
 
         def step(share: float) -> None:
             watch(before + done + int(share * min(self.batch_size, self.num - done)))
 
-        for batch in self.model.sample_batches(
-            self.num, self.seed, self.batch_size, labels=self.labels or None, guide=self.guide,
-            how=how or self.how, watch=step,
-        ):  # fmt: skip
+        for batch in self.model.sample_batches(replace(self.request, watch=step), self.num, self.batch_size):
             done += len(batch)
             watch(before + done)
             yield batch
 
-    def draw(self, watch: Watch = lambda done: None) -> Drawing:
+    def draw(self, watch: Watch = unwatched) -> Drawing:
         """Draw a grid of them."""
         return Drawing(grid.grid(torch.cat([*self.batches(watch)]), self.columns), (), self.facts)
 
     @property
     def facts(self) -> dict[str, Any]:
         """Return how they are drawn, as plain values."""
-        how = self.model.how(self.how).asdict()
-        return {"num": self.num, **how, **({"labels": [*self.labels]} if self.labels else {})}
+        return {"num": self.num, **_facts(self.request)}
 
     def write(self, out: Path, about: Mapping[str, str], watch: Watch) -> Image.Image | None:
         """Draw into a file or a folder, as its name asks, and return the picture if it is one.
@@ -121,8 +113,8 @@ class Samples:
             GenmnistError: it cannot be written.
         """
         if out.suffix == ".npz":
-            turns = [self.labels[k % len(self.labels)] for k in range(self.num)] if self.labels else None
-            export.npz(self.batches(watch), self.num, out, turns)
+            labels = self.request.sequence(0, self.num)
+            export.npz(self.batches(watch), self.num, out, None if labels is None else labels.tolist())
             return None
         if out.suffix == "":
             export.folder(self.batches(watch), self.num, out, about)
@@ -131,22 +123,24 @@ class Samples:
         drawn.save(out, about)
         return drawn.picture
 
-    def animate(self, watch: Watch = lambda done: None) -> Drawing:
+    def animate(self, watch: Watch = unwatched) -> Drawing:
         """Draw how they come about."""
-        frames = self.model.frames(
-            self.num, self.seed, labels=self.labels or None, guide=self.guide, how=self.how,
-            watch=lambda share: watch(int(share * self.num)),
-        )  # fmt: skip
-        pictures = [grid.grid(frame, self.columns) for frame in frames]
+        request = replace(self.request, watch=lambda share: watch(int(share * self.num)))
+        pictures = [grid.grid(frame, self.columns) for frame in self.model.frames(request, self.num)]
         return Drawing(pictures[-1], pictures, self.facts)
 
-    def sweep(self, ways: Mapping[str, Any], watch: Watch) -> Drawing:
+    def sweep(self, ways: Mapping[str, Any], watch: Watch = unwatched) -> Drawing:
         """Draw the same noise in several ways: a row for each, by its name."""
         rows = [
-            torch.cat([*self.batches(watch, number * self.num, how)])
-            for number, how in enumerate(ways.values())
+            torch.cat([*replace(self, request=replace(self.request, how=how)).batches(watch, k * self.num)])
+            for k, how in enumerate(ways.values())
         ]
         return Drawing(grid.tiles(torch.stack(rows), list(ways)), (), self.facts)
+
+
+def _facts(request: Request) -> dict[str, Any]:
+    labels = {"labels": [*request.turns]} if request.turns else {}
+    return {**request.how.asdict(), **labels}
 
 
 def traversal(
@@ -157,7 +151,7 @@ def traversal(
     steps: int = 5,
     span: float = 2.0,
     from_digit: int | None = None,
-    watch: Watch = lambda images: None,
+    watch: Watch = unwatched,
 ) -> Drawing:
     """Draw what each latent factor does, the most used first (figure 3 of the reference report).
 
@@ -193,57 +187,51 @@ def traversal(
 
 def interpolation(
     model: Latent,
+    request: Request,
     data: Dataset | None = None,
-    seed: int = 0,
     *,
     space: str = "both",
     pairs: int = 4,
     points: int = 11,
     path: str = "lerp",
     from_digits: tuple[int, int] | None = None,
-    labels: Sequence[int] = (),
-    guide: Guidance | None = None,
-    how: Any = None,
-    watch: Watch = lambda walks: None,
+    watch: Watch = unwatched,
 ) -> Drawing:
     """Draw walks from one image to another (figures 4 and 5 of the reference report).
 
     Args:
         model: through whose latent space.
+        request: chooses the end points; how to sample, without noise on the way; two labels to walk between,
+            or one to keep.
         data: where real digits come from.
-        seed: chooses the end points.
         space: `latent`, `pixel`, `both` under one another; in models with labels `label` or `all` too.
         pairs: of end points.
         points: on the way, both ends included.
         path: `lerp` or `slerp`.
         from_digits: walk between real digits of these labels, not between points of the prior.
-        labels: two to walk between, or one to keep, in models with labels, or with a guide.
-        guide: steers towards them.
-        how: how to sample, without noise on the way.
         watch: called with how many walks are done, one for the end points included.
 
     Raises:
         UsageError: the data have no such digit, the model no such label.
     """
-    classes = model.classes if guide is None else guide.classes
-    # Of each pair its first end, then its second.
-    asked = model.label_sequence(labels or from_digits or (), 0, 2 * pairs, guide) if classes else None
+    seed = request.seed
+    if from_digits and request.classes and not request.labels:
+        request = replace(request, labels=from_digits)
+    labels = request.sequence(0, 2 * pairs)  # of each pair its first end, then its second
     if from_digits is None:
         z = model.prior(seed, 2 * pairs)
     elif data is None:
         raise UsageError("walks `from_digits` need `data` to take them from")
     else:
         images = [data.first(digit, seed + k) for k in range(pairs) for digit in from_digits]
-        z = model.embed(torch.stack(images), asked if model.classes else None)
-    ends = None if asked is None else (asked[1::2], asked[0::2])
+        z = model.embed(torch.stack(images), labels if model.classes else None)
+    ends = None if labels is None else (labels[1::2], labels[0::2])
     watch(1)
     alphas = torch.linspace(0, 1, points)
     through = _TOGETHER.get(space, (space,))
     walks = []
     for place in through:
-        walks.append(
-            model.interpolate(z[1::2], z[0::2], alphas, place, path, labels=ends, guide=guide, how=how)
-        )
+        walks.append(model.interpolate(z[1::2], z[0::2], alphas, place, path, labels=ends, request=request))
         watch(1 + len(walks))
     picture, frames = latent.interpolation(walks, through, alphas)
     facts: dict[str, Any] = {
@@ -253,55 +241,46 @@ def interpolation(
         "pairs": pairs,
         "points": points,
     }
-    facts |= how.asdict() if how else {}
-    if asked is not None:
-        facts["labels"] = asked.view(-1, 2).tolist()
+    if hasattr(request.how, "deterministic"):  # or else the end points alone say what lies between them
+        facts |= request.how.asdict()
+    if labels is not None:
+        facts["labels"] = labels.view(-1, 2).tolist()
     return Drawing(picture, frames, facts)
 
 
 def reverse_trace(
     model: Diffusion,
-    seed: int = 0,
+    request: Request,
     *,
     num: int = 4,
     timesteps: Sequence[int] = (),
-    labels: Sequence[int] = (),
-    guide: Guidance | None = None,
-    how: Any = None,
     show_x0: bool = False,
     animated: bool = False,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Watch = unwatched,
 ) -> Drawing:
     """Draw the reverse process, from noise to images (figure 7 of the reference report).
 
     Args:
         model: what denoises.
-        seed: fixes the samples.
+        request: what is asked of it.
         num: how many.
         timesteps: where to look; the sampler passes through each of them. None: as the report does.
-        labels: asked for, in turn.
-        guide: steers towards them.
-        how: how to sample.
         show_x0: show the clean image predicted at each of them too.
         animated: keep the frames of an animation.
-        watch: called with the steps done, and with how many there are.
+        watch: called with how many steps are done.
 
     Raises:
-        UsageError: there is no such timestep or label.
+        UsageError: there is no such timestep.
     """
-    how = model.how(how)
     visit = [*timesteps] or [round(t * (len(model.schedule) - 1) / 999) for t in _LOOKED_AT]
-    total = len(model.timesteps(how, visit))
+    total = len(model.timesteps(request.how, visit))
     stride = -(-total // _FRAMES) if animated else total
     kept = []
-    traced = model.trace(visit, num, seed, labels=labels or None, guide=guide, how=how)
-    for number, step in enumerate(traced, 1):
+    for number, step in enumerate(model.trace(request, num, visit), 1):
         if step.t in visit or number % stride == 0 or number == total:
             kept.append(step)
-        watch(number, total)
-    facts: dict[str, Any] = {"num": num, "timesteps": visit, **how.asdict()}
-    if asked := model.asked(labels or None, guide):
-        facts["labels"] = [*asked]
+        watch(number)
+    facts = {"num": num, "timesteps": visit, **_facts(request)}
     if animated:
         frames = reverse.frames(kept, show_x0)
         return Drawing(frames[-1], frames, facts, bounce=False)

@@ -75,8 +75,8 @@ def command(family: Family) -> Callable[..., None]:
         rows = {"both": 2, "all": 3}.get(space, 1)
         with output.progress("interpolating", rows + 1) as advance:
             drawn = drawing.interpolation(
-                model, test, common.seed, space=space, pairs=pairs, points=points, path=path,
-                from_digits=from_digits, labels=labels, guide=guide, how=chosen, watch=advance,
+                model, model.request(common.seed, labels=labels, guide=guide, how=chosen), test, space=space,
+                pairs=pairs, points=points, path=path, from_digits=from_digits, watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found))
         output.note(**drawn.facts)

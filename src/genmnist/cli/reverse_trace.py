@@ -51,8 +51,8 @@ def command(family: Family) -> Callable[..., None]:
         guide = request.guide(common, output)
         with output.progress("denoising", chosen.steps + len(visit)) as advance:
             drawn = drawing.reverse_trace(
-                model, common.seed, num=num, timesteps=visit, labels=labels, guide=guide, how=chosen,
-                show_x0=show_x0, animated=out.suffix == ".gif", watch=lambda done, total: advance(done),
+                model, model.request(common.seed, labels=labels, guide=guide, how=chosen), num=num,
+                timesteps=visit, show_x0=show_x0, animated=out.suffix == ".gif", watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found))
         output.note(**drawn.facts)

@@ -99,7 +99,8 @@ def command(family: Family) -> Callable[..., None]:
         num = amount.of(labels)
         total = num * max(len(sweep), 1)
         _check_fits(total, out)
-        samples = drawing.Samples(model, num, common.seed, batch_size, labels, guide, chosen)
+        asked = model.request(common.seed, labels=labels, guide=guide, how=chosen)
+        samples = drawing.Samples(model, asked, num, batch_size)
         with output.progress("sampling", total) as advance:
             if sweep:
                 drawn = samples.sweep(ways, advance)

@@ -36,7 +36,7 @@ def settle(model: Diffusion, num: int = 256, seed: int = 0, steps: int = 48) -> 
     times, cleans = [], []
     edges = bands(*model.shape[1:])
     never = (-1.0,) * len(edges)
-    for step in model.trace((), num, seed, how=model.how(steps=steps, spacing="trailing")):
+    for step in model.trace(model.request(seed, steps=steps, spacing="trailing"), num):
         times.append(float(step.t))
         cleans.append(step.x0.cpu())
         yield Settled(tuple(times), edges, ((None,) * len(edges),) * len(times), never)

@@ -175,7 +175,7 @@ def measure(
             f"the model draws images of {by(model.shape)}, and those of {data.test.name} are {by(data.shape)}"
         )
     drawn: list[Images] = []
-    for batch in model.sample_batches(effort.num, seed, family.batch_size, how=how):
+    for batch in model.sample_batches(model.request(seed, how=how), effort.num, family.batch_size):
         drawn.append(batch)
         watch("sampling", sum(map(len, drawn)) / effort.num)
     images = torch.cat(drawn)
@@ -239,7 +239,7 @@ def _guidance(task: Task) -> tuple[str, tuple[Guided, ...]]:
     for number, strength in enumerate(_STRENGTHS):
         task.watch("guidance", number / len(_STRENGTHS))
         guided = how.replace({"guidance": strength})
-        images = torch.cat(list(model.sample_batches(count, task.seed, batch_size, how=guided)))
+        images = model.sample(count, task.seed, batch_size, how=guided)
         found = features.features(images)
         kept = features.decide(found) == torch.arange(count) % model.classes
         like = distances.manifold(found[: len(theirs)], theirs)

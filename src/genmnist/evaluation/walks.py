@@ -91,7 +91,8 @@ def walks(
     train = data.train.images.to(model.device)
     shares = [point / (points - 1) for point in range(points)]
     alphas = torch.tensor(shares, device=model.device)
-    way: dict[str, Any] = {"how": how} if path is None else {"how": how, "path": path}
+    way: dict[str, Any] = {"request": None if how is None else model.request(how=how)}
+    way |= {} if path is None else {"path": path}
     measured: list[Float[Tensor, "spaces numbers b points"]] = []
     for first in range(0, pairs, batch_size):
         count = min(batch_size, pairs - first)

@@ -5,6 +5,7 @@ from genmnist.models.classifier import Classifier
 from genmnist.models.conditional import ConditionalDiffusion
 from genmnist.models.diffusion import Diffusion
 from genmnist.models.guidance import ByClassifier, ClassifierFree, Guidance
+from genmnist.models.request import Request
 from genmnist.models.vae import VAE
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "Latent",
     "Losses",
     "Model",
+    "Request",
 ]

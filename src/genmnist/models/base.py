@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
@@ -19,12 +17,11 @@ from genmnist.device import autocast, choose_precision
 from genmnist.errors import UsageError
 from genmnist.families.family import ModelOptions
 from genmnist.models.guidance import Guidance
+from genmnist.models.request import AskedLabels, Request, Watch, as_labels, check_whole, unwatched
 from genmnist.options import Options
 from genmnist.registry import FAMILIES
 
 Losses = dict[str, Float[Tensor, ""]]
-Asked = Sequence[int] | npt.NDArray[Any] | Tensor | None  # labels, in turn; None asks for all
-Watch = Callable[[float], None]  # called with the share that is done
 
 
 class Model(nn.Module, ABC):
@@ -105,12 +102,7 @@ class Model(nn.Module, ABC):
 
 
 class Generator(Model):
-    """A model that draws images.
-
-    Three things say what to draw: `labels`, the classes asked for, in turn; `guide`, an object that steers
-    towards them (`genmnist.models.guidance`); and `how`, the typed options of sampling, which
-    `how(**options)` builds from names.
-    """
+    """A model that draws images: as many as are wanted of what a `Request` asks for."""
 
     def how(self, how: Options | None = None, /, **options: Any) -> Any:
         """Return how to sample: as the options say, or `how` itself if it is a way in which this family can.
@@ -129,11 +121,37 @@ class Generator(Model):
             raise UsageError(f"`how` must be what this model's own `how` returns, not {how!r:.60}")
         return how
 
-    def asked(self, labels: Asked, guide: Guidance | None = None) -> Sequence[int]:
-        """Return the labels that may be asked for, in turn: those given, else all; none of a model without.
+    def deterministic(self, **options: Any) -> Any:
+        """Return how to sample as a function of given ends, which interpolation asks for.
 
         Raises:
-            UsageError: the model, or its guide, has no such label; or the guide is not for this model.
+            UsageError: an option is unknown or makes no sense, or noise would be drawn on the way.
+        """
+        sampling = type(self.how())
+        return getattr(sampling, "deterministic", sampling.choose)(**options)
+
+    def request(
+        self,
+        seed: int = 0,
+        *,
+        labels: AskedLabels | None = None,
+        guide: Guidance | None = None,
+        how: Options | None = None,
+        watch: Watch = unwatched,
+        **options: Any,
+    ) -> Request:
+        """Return what to draw, once it is known to make sense.
+
+        Args:
+            seed: fixes the images.
+            labels: the classes asked for, in turn, of a model that knows labels or is guided; None is all.
+            guide: steers towards them; see `genmnist.models.guidance`.
+            how: how to sample, as `how` returns it; or say so by name:
+            watch: called with the share of a batch, or of an animation, that is done.
+            options: those of sampling, such as `steps=32`.
+
+        Raises:
+            UsageError: there is no such seed, label or option, or the guide is not for this model.
         """
         if guide is not None:
             if not isinstance(guide, Guidance):
@@ -142,67 +160,21 @@ class Generator(Model):
                 raise UsageError(f"a {self.family} cannot be guided: leave `guide` out")
             guide.check(self.shape)
         classes = self.classes if guide is None else guide.classes
-        given = labels.tolist() if isinstance(labels, (Tensor, np.ndarray)) else labels
-        if given is None:
-            return range(classes)
-        if not isinstance(given, (list, tuple, range)) or not all(type(label) is int for label in given):
-            raise UsageError(f"`labels` must be a list of whole numbers, such as [7], not {labels!r:.60}")
-        if given and not classes:
-            raise UsageError("this model takes no `labels`: it has none, and nothing guides it")
-        for label in given:
-            if not 0 <= label < classes:
-                raise UsageError(f"there is no label {label}: those of this model are 0 to {classes - 1}")
-        return given or range(classes)
-
-    def label_sequence(
-        self, labels: Asked, first: int, count: int, guide: Guidance | None = None
-    ) -> Int64[Tensor, " count"] | None:
-        """Return the labels of samples `first` … `first + count - 1`. Raises UsageError as `asked` does."""
-        turns = self.asked(labels, guide)
-        if not turns:
-            return None
-        sequence = [turns[k % len(turns)] for k in range(first, first + count)]
-        return torch.tensor(sequence, dtype=torch.int64, device=self.device)
+        return Request(seed, self.how(how, **options), as_labels(labels), classes, guide, watch)
 
     @abstractmethod
-    def draw(
-        self,
-        seed: int,
-        first: int,
-        count: int,
-        how: Any,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        watch: Watch | None = None,
-    ) -> Float[Tensor, "count c h w"]:
-        """Draw samples `first` … `first + count - 1` under `seed`, in one batch, as pixels in [0, 1]."""
+    def draw(self, request: Request, first: int, count: int) -> Float[Tensor, "count c h w"]:
+        """Draw images `first` … `first + count - 1` of a request, in one batch, as pixels in [0, 1]."""
 
-    def frames(
-        self,
-        num: int,
-        seed: int = 0,
-        *,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        how: Any = None,
-        watch: Watch | None = None,
-    ) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
-        """Yield the frames of an animation in which the samples of `sample` come about; the last are they.
+    def frames(self, request: Request, num: int) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
+        """Yield frames in which the first `num` images of a request come about; they are the last frame.
 
         A family that shows nothing of how they come about has one frame.
         """
-        yield self.sample(num, seed, labels=labels, guide=guide, how=how)
+        yield torch.cat([*self.sample_batches(request, num)])
 
     def sample(
-        self,
-        num: int,
-        seed: int = 0,
-        batch_size: int = 256,
-        *,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        how: Any = None,
-        **options: Any,
+        self, num: int, seed: int = 0, batch_size: int = 256, **asked: Any
     ) -> UInt8[Tensor, "num h w *rgb"]:
         """Draw `num` images; image k depends on `seed` and k alone.
 
@@ -210,10 +182,7 @@ class Generator(Model):
             num: how many.
             seed: fixes them all.
             batch_size: how many to draw at a time; changes nothing else.
-            labels: the classes asked for, in turn, of a model that knows labels, or is guided.
-            guide: steers towards them; see `genmnist.models.guidance`.
-            how: how to sample, as `how` returns it; or say so by name:
-            options: those of sampling, such as `steps=32`.
+            asked: what else `request` takes: `labels`, `guide`, and `how` or options such as `steps=32`.
 
         Returns:
             Bytes: [num, height, width] for grey images, [num, height, width, 3] in colour.
@@ -221,34 +190,17 @@ class Generator(Model):
         Raises:
             UsageError: a number or a name that makes no sense.
         """
-        how = self.how(how, **options)
-        batches = self.sample_batches(num, seed, batch_size, labels=labels, guide=guide, how=how)
-        return torch.cat(list(batches))
+        return torch.cat([*self.sample_batches(self.request(seed, **asked), num, batch_size)])
 
     def sample_batches(
-        self,
-        num: int,
-        seed: int = 0,
-        batch_size: int = 256,
-        *,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        how: Any = None,
-        watch: Watch | None = None,
+        self, request: Request, num: int, batch_size: int = 256
     ) -> Iterator[UInt8[Tensor, "b h w *rgb"]]:
-        """Draw what `sample` draws, a batch at a time, in the memory of one batch.
-
-        `watch` is called with the share of the batch in work that is done.
-        """
-        for name, number, least in (("num", num, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-            if type(number) is not int or number < least:
-                raise UsageError(f"`{name}` must be a whole number of {least} or more, not {number!r:.60}")
-        how = self.how(how)
-        self.asked(labels, guide)  # says what is wrong with them before anything starts
+        """Draw the first `num` images of a request, a batch at a time, in the memory of one batch."""
+        check_whole("num", num, 1)
+        check_whole("batch_size", batch_size, 1)
         for first in range(0, num, batch_size):
             with torch.inference_mode():
-                count = min(batch_size, num - first)
-                batch = quantise(self.draw(seed, first, count, how, labels, guide, watch)).cpu()
+                batch = quantise(self.draw(request, first, min(batch_size, num - first))).cpu()
             yield batch
 
 
@@ -275,8 +227,7 @@ class Latent(Generator):
         path: str = "lerp",
         *,
         labels: Any = None,
-        guide: Guidance | None = None,
-        how: Any = None,
+        request: Request | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
         """Walk from `end` (alpha 0) to `start` (alpha 1), as the reference report does.
 
@@ -287,7 +238,6 @@ class Latent(Generator):
             space: `latent` goes through the latent space; `pixel` fades between the two images; models with
                 labels know `label` too.
             path: `lerp`, the straight line, or `slerp`, the great circle (Shoemake 1985).
-            labels: of each start and of each end, in models with labels.
-            guide: steers towards them.
-            how: how to sample, where the way from the ends is a function of them.
+            labels: of each start and of each end, in models with labels, or with a guide.
+            request: how to sample, and what guides, where the way from the ends is a function of them.
         """

@@ -21,9 +21,10 @@ from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import Sampling
-from genmnist.models.base import Asked, Latent, Losses, Watch
+from genmnist.models.base import Latent, Losses
 from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
+from genmnist.models.request import Request
 from genmnist.nn.unet import Labels
 from genmnist.randomness import SampleNoise
 from genmnist.registry import NETWORKS, SAMPLERS, SCHEDULES, TIMES, WEIGHTS
@@ -109,9 +110,10 @@ class Diffusion(Latent):
         """Return the guidance of its own that the options ask for; a model without labels has none."""
         return None
 
-    def denoiser(self, how: Sampling, labels: Labels | None = None, guide: Guidance | None = None) -> Denoise:
+    def denoiser(self, request: Request, labels: Labels | None = None) -> Denoise:
         """Return what samplers call: guided first, then kept in range."""
-        guide = guide if guide is not None else self.guidance(how)
+        how = request.how
+        guide = request.guide if request.guide is not None else self.guidance(how)
         if guide is None or labels is None:
             denoise: Denoise = self.denoise
         else:
@@ -154,114 +156,68 @@ class Diffusion(Latent):
 
     def _steps(
         self,
+        request: Request,
         x: Images,
-        how: Sampling,
         timesteps: list[float],
         noise: SampleNoise,
         labels: Labels | None,
-        guide: Guidance | None = None,
     ) -> Iterator[Step]:
         """Run the sampler that is asked for, with those further settings that it takes."""
+        how, guide = request.how, request.guide
 
         def fresh() -> Tensor:
-            return how.temperature * noise.normal(*self.shape)
+            drawn: Tensor = how.temperature * noise.normal(*self.shape)
+            return drawn
 
         settings: dict[str, Any] = {"noise": fresh, "eta": how.eta, "variance": how.variance}
         if guide is not None and labels is not None:
             settings["gradient"] = guide.gradient(labels, self.schedule)
         taken = SAMPLERS.parameters(how.sampler)
         settings = {name: value for name, value in settings.items() if name in taken}
-        denoise = self.denoiser(how, labels, guide)
+        denoise = self.denoiser(request, labels)
         steps: Iterator[Step] = SAMPLERS[how.sampler](denoise, x, self.schedule, timesteps, **settings)
         return steps
 
     @torch.no_grad()
-    def walk(
-        self,
-        seed: int,
-        first: int,
-        count: int,
-        how: Sampling,
-        visit: Sequence[float] = (),
-        labels: Asked = None,
-        guide: Guidance | None = None,
-    ) -> Iterator[Step]:
-        """Yield every step of samples `first` … `first + count - 1` under `seed`.
-
-        Args:
-            seed: fixes the samples.
-            first: the first sample.
-            count: how many.
-            how: how to sample.
-            visit: timesteps to pass through besides those of the sampler.
-            labels: see `label_sequence`.
-            guide: steers towards them.
+    def walk(self, request: Request, first: int, count: int, visit: Sequence[float] = ()) -> Iterator[Step]:
+        """Yield every step of images `first` … `first + count - 1`; `visit` adds to the sampler's timesteps.
 
         Raises:
-            UsageError: there is no such timestep or label.
+            UsageError: there is no such timestep.
         """
-        noise = SampleNoise(seed, first, count, self.device)
-        x = how.temperature * self._noise(noise)
-        asked = self.label_sequence(labels, first, count, guide)
-        yield from self._steps(x, how, self.timesteps(how, visit), noise, asked, guide)
+        noise = SampleNoise(request.seed, first, count, self.device)
+        labels = request.sequence(first, count)
+        x, timesteps = request.how.temperature * self._noise(noise), self.timesteps(request.how, visit)
+        last = len(timesteps) - 1  # CLEAN is where the last step ends
+        steps = self._steps(request, x, timesteps, noise, None if labels is None else labels.to(self.device))
+        for number, step in enumerate(steps, 1):
+            yield step
+            request.watch(number / last)
 
-    def draw(
-        self,
-        seed: int,
-        first: int,
-        count: int,
-        how: Sampling,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        watch: Watch | None = None,
-    ) -> Float[Tensor, "count c h w"]:
-        """Draw samples in one batch, as pixels in [0, 1]; `watch` is called after every step."""
-        total = len(self.timesteps(how)) - 1  # CLEAN is where the last step ends
-        for number, step in enumerate(self.walk(seed, first, count, how, labels=labels, guide=guide), 1):
-            x = step.x
-            if watch:
-                watch(number / total)
+    def draw(self, request: Request, first: int, count: int) -> Float[Tensor, "count c h w"]:
+        """Draw images in one batch, as pixels in [0, 1]; who watches is called after every step."""
+        for step in self.walk(request, first, count):
+            x: Tensor = step.x
         return (x + 1) / 2
 
     @torch.inference_mode()
-    def frames(
-        self,
-        num: int,
-        seed: int = 0,
-        *,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        how: Sampling | None = None,
-        watch: Watch | None = None,
-    ) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
+    def frames(self, request: Request, num: int) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
         """Yield the reverse process in some frames: less noise, more image."""
-        how = self.how(how)
-        last = len(self.timesteps(how)) - 1
+        last = len(self.timesteps(request.how)) - 1
         stride = -(-last // _FRAMES)
-        for number, step in enumerate(self.trace((), num, seed, labels=labels, guide=guide, how=how)):
+        for number, step in enumerate(self.trace(request, num)):
             if number % stride == 0 or number == last:
                 yield quantise((step.x + 1) / 2).cpu()
-            if watch:
-                watch(number / last)
 
     @torch.inference_mode()
-    def trace(
-        self,
-        visit: Sequence[float],
-        num: int,
-        seed: int = 0,
-        *,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        how: Sampling | None = None,
-    ) -> Iterator[Step]:
+    def trace(self, request: Request, num: int, visit: Sequence[float] = ()) -> Iterator[Step]:
         """Yield x_t and what is predicted from it, at every timestep of the sampler and at those in `visit`.
 
-        The first is the noise, the last, at `CLEAN`, the sample itself.
+        The first is the noise, the last, at `CLEAN`, the image itself.
         """
-        how = self.how(how)
-        t, x = self.timesteps(how, visit)[0], how.temperature * self.prior(seed, num)
-        for step in self.walk(seed, 0, num, how, visit, labels, guide):
+        t = self.timesteps(request.how, visit)[0]
+        x = request.how.temperature * self.prior(request.seed, num)
+        for step in self.walk(request, 0, num, visit):
             yield Step(t, x, step.x0)
             t, x = step.t, step.x
         yield Step(t, x, x)
@@ -286,13 +242,7 @@ class Diffusion(Latent):
         return last.x
 
     @torch.inference_mode()
-    def decode(
-        self,
-        noise: Images,
-        labels: Labels | None = None,
-        how: Sampling | None = None,
-        guide: Guidance | None = None,
-    ) -> Images:
+    def decode(self, noise: Images, labels: Labels | None = None, request: Request | None = None) -> Images:
         """Follow the probability-flow ODE from noise to images in [0, 1], of these labels if any.
 
         By default the sampler is `dpm-solver`, whichever else suits the model.
@@ -300,17 +250,17 @@ class Diffusion(Latent):
         Raises:
             UsageError: the sampler draws noise on its way, so that its end is no function of its start.
         """
-        how = self.how(how if how is not None else type(self.how()).deterministic())
-        if how.random:
+        request = request or self.request(how=self.deterministic())
+        if request.how.random:
             raise UsageError(
-                f"the `sampler` {how.sampler} draws noise on its way, and comes to no certain end"
+                f"the `sampler` {request.how.sampler} draws noise on its way, and comes to no certain end"
             )
-        none, timesteps = SampleNoise(0, 0, 1, self.device), self.timesteps(how)
+        none, timesteps = SampleNoise(0, 0, 1, self.device), self.timesteps(request.how)
         images = []
         for first in range(0, len(noise), _DECODED):
             batch = slice(first, first + _DECODED)
             own = None if labels is None else labels[batch].to(self.device)
-            *_, last = self._steps(noise[batch].to(self.device), how, timesteps, none, own, guide)
+            *_, last = self._steps(request, noise[batch].to(self.device), timesteps, none, own)
             images.append(((last.x + 1) / 2).clamp(0, 1))
         return torch.cat(images)
 
@@ -324,8 +274,7 @@ class Diffusion(Latent):
         path: str = "slerp",
         *,
         labels: tuple[Labels, Labels] | None = None,
-        guide: Guidance | None = None,
-        how: Sampling | None = None,
+        request: Request | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
         """Walk from `end` to `start`, denoising the noises between them, or fading between the two images.
 
@@ -335,15 +284,12 @@ class Diffusion(Latent):
         """
         start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
         if space == "pixel":
-            own = labels or (None, None)
-            first, second = (
-                self.decode(noise, label, how, guide) for noise, label in zip((start, end), own, strict=True)
-            )
-            return lerp(first, second, alphas)
+            first, second = labels or (None, None)
+            return lerp(self.decode(start, first, request), self.decode(end, second, request), alphas)
         between = PATHS[path](end if space == "label" else start, end, alphas)
         mixed = None
         if labels is not None:
-            classes = self.classes if guide is None else guide.classes
-            first, second = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
-            mixed = lerp(first, second, alphas).flatten(0, 1)
-        return self.decode(between.flatten(0, 1), mixed, how, guide).view(between.shape)
+            classes = request.classes if request else self.classes
+            one, other = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
+            mixed = lerp(one, other, alphas).flatten(0, 1)
+        return self.decode(between.flatten(0, 1), mixed, request).view(between.shape)

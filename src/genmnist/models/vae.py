@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from genmnist.data import Dataset, quantise, scale
 from genmnist.device import products
 from genmnist.errors import UsageError
-from genmnist.families.vae import PriorSampling, VAEOptions
-from genmnist.models.base import Asked, Latent, Losses, Watch
-from genmnist.models.guidance import Guidance
+from genmnist.families.vae import VAEOptions
+from genmnist.models.base import Latent, Losses
 from genmnist.models.paths import PATHS, lerp
+from genmnist.models.request import Request
 from genmnist.randomness import SampleNoise
 from genmnist.registry import AUTOENCODERS
 
@@ -113,35 +113,17 @@ class VAE(Latent):
         beta = self.options.beta * (min(progress / warmup, 1.0) if warmup else 1.0)
         return {"loss": reconstruction + beta * charged, "reconstruction": reconstruction, "kl": kl.sum() / n}
 
-    def draw(
-        self,
-        seed: int,
-        first: int,
-        count: int,
-        how: PriorSampling,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        watch: Watch | None = None,
-    ) -> Float[Tensor, "count c h w"]:
+    def draw(self, request: Request, first: int, count: int) -> Float[Tensor, "count c h w"]:
         """Decode points of the prior, its deviation scaled by the temperature."""
-        return self.decode(self.prior(seed, count, first) * how.temperature)
+        return self.decode(self.prior(request.seed, count, first) * request.how.temperature)
 
     @torch.inference_mode()
-    def frames(
-        self,
-        num: int,
-        seed: int = 0,
-        *,
-        labels: Asked = None,
-        guide: Guidance | None = None,
-        how: PriorSampling | None = None,
-        watch: Watch | None = None,
-    ) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
-        """Yield the samples as their temperature rises from 0, where all are the prior's centre."""
-        self.asked(labels, guide)
-        z, temperature = self.prior(seed, num), self.how(how).temperature
+    def frames(self, request: Request, num: int) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
+        """Yield the images as their temperature rises from 0, where all are the prior's centre."""
+        z, temperature = self.prior(request.seed, num), request.how.temperature
         for frame in range(_FRAMES + 1):
             yield quantise(self.decode(z * temperature * frame / _FRAMES)).cpu()
+            request.watch(frame / _FRAMES)
 
     def prior(self, seed: int, count: int = 1, first: int = 0) -> Latents:
         """Draw latent points `first` … `first + count - 1` of N(0, I) under `seed`."""
@@ -175,8 +157,7 @@ class VAE(Latent):
         path: str = "lerp",
         *,
         labels: None = None,
-        guide: Guidance | None = None,
-        how: PriorSampling | None = None,
+        request: Request | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
         """Walk from `end` to `start`, decoding the points between the codes, or fading between the images."""
         start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)

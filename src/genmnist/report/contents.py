@@ -86,19 +86,19 @@ _SWEEP = (-1.0, 0.0, 1.0, 3.0, 8.0)
 def _samples(subject: Subject, num: int = 64, **changes: Any) -> Drawing:
     model = subject.model
     batch = FAMILIES[model.family].batch_size
-    return drawing.Samples(
-        model, num, subject.seed, batch, [*range(model.classes)], how=model.how(**changes)
-    ).draw()
+    return drawing.Samples(model, model.request(subject.seed, **changes), num, batch).draw()
 
 
 def _sweep(subject: Subject) -> Drawing:
     model = subject.model
-    samples = drawing.Samples(model, 10, subject.seed, labels=[*range(model.classes)])
-    return samples.sweep({f"w = {w:g}": model.how(guidance=w) for w in _SWEEP}, lambda done: None)
+    samples = drawing.Samples(model, model.request(subject.seed), 10)
+    return samples.sweep({f"w = {w:g}": model.how(guidance=w) for w in _SWEEP})
 
 
 def _walks(subject: Subject, space: str, path: str, asked: Sequence[int] = ()) -> Drawing:
-    return drawing.interpolation(subject.model, seed=subject.seed, space=space, path=path, labels=asked)
+    model = subject.model
+    request = model.request(subject.seed, labels=asked, how=model.deterministic())
+    return drawing.interpolation(model, request, space=space, path=path)
 
 
 def _traversal(subject: Subject) -> Drawing:
@@ -106,12 +106,12 @@ def _traversal(subject: Subject) -> Drawing:
 
 
 def _trace(subject: Subject) -> Drawing:
-    return drawing.reverse_trace(subject.model, subject.seed, show_x0=True)
+    return drawing.reverse_trace(subject.model, subject.model.request(subject.seed), show_x0=True)
 
 
 def _motion(subject: Subject) -> Drawing:
-    how = subject.model.how(steps=40, spacing="trailing")
-    return drawing.reverse_trace(subject.model, subject.seed, num=9, how=how, animated=True)
+    request = subject.model.request(subject.seed, steps=40, spacing="trailing")
+    return drawing.reverse_trace(subject.model, request, num=9, animated=True)
 
 
 def _active(facts: Mapping[str, Any]) -> dict[str, str]:
