@@ -21,6 +21,7 @@ demo: setup
 	rm -rf demo
 	$(BIN)/genmnist train vae --out demo/run
 	cp demo/run/losses.png demo/figure-1-losses.png
+	$(BIN)/genmnist evaluate vae --model demo/run --quick
 	$(BIN)/genmnist sample vae --model demo/run --out demo/figure-2-samples.png
 	$(BIN)/genmnist traverse vae --model demo/run --out demo/figure-3-traversal.png
 	$(BIN)/genmnist interpolate vae --model demo/run --space latent --out demo/figure-4-latent-interpolation.png
@@ -59,7 +60,7 @@ figures: setup
 	$(BIN)/genmnist sample cfg --model bundled --guidance-sweep -1,0,1,3,8 --out docs/images/cfg-sweep.png
 	$(BIN)/genmnist interpolate cfg --model bundled --label 3,8 --pairs 2 --out docs/images/cfg-interpolation.png
 
-# The measured figures of the bundled models, into docs/results.md: twenty minutes.
+# The measured figures of the bundled models, into README.md, docs/results.md and the models' cards: half an hour.
 results: setup
 	$(BIN)/python scripts/results.py
 

@@ -1,9 +1,10 @@
-"""Measure the bundled models, and write what came of it into docs/results.md and beside the weights.
+"""Measure the bundled models, and write what came of it wherever it is quoted.
 
-    python scripts/results.py [--quick]
+    python scripts/results.py [--quick] [--write]
 
 Runs `genmnist evaluate` for each family, keeps its evaluation.json as `weights/<family>.json`, from where the
-report page has it, and replaces what stands between the two marks in docs/results.md.
+report page has it, and writes the headline into README.md, docs/results.md and the models' cards, and the
+rest into docs/results.md. `--write` measures nothing: it writes again what was measured.
 """
 
 from __future__ import annotations
@@ -14,27 +15,27 @@ import sys
 from pathlib import Path
 from typing import cast
 
-import torch
-
 from genmnist import api
 from genmnist.data import load
 from genmnist.device import choose_device
-from genmnist.evaluation import distances, document
-from genmnist.evaluation.document import EvaluationDocument
-from genmnist.figures import evaluated
+from genmnist.evaluation import distances, document, tables
+from genmnist.evaluation.document import ByEpoch, EvaluationDocument
 from genmnist.files import write_text
 from genmnist.models import Diffusion
-from genmnist.randomness import generator
 from genmnist.report import claims
 from genmnist.runs.find import WEIGHTS
 from genmnist.runs.folder import Run
 from genmnist.training import EpochEnd, Event, Trainer
 
 FAMILIES = ("vae", "ddpm", "cfg")
-PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "results.md"
 FIGURES = {"walks": "vae", "bands": "ddpm", "likelihood": "ddpm", "nearest": "cfg"}
 _EPOCHS, _SAMPLES = 4, 1000  # of the short trainings that show how quality grows
-BEGIN, END = "<!-- begin of what `make results` writes -->", "<!-- end of what `make results` writes -->"
+BEGIN, END = (
+    "<!-- begin of {} that `make results` writes -->",
+    "<!-- end of {} that `make results` writes -->",
+)
 
 
 def measure(family: str, build: Path, words: list[str], weights: Path = WEIGHTS) -> EvaluationDocument:
@@ -44,15 +45,13 @@ def measure(family: str, build: Path, words: list[str], weights: Path = WEIGHTS)
     subprocess.run([sys.executable, "-m", "genmnist", *command], check=True)  # noqa: S603
     found = document.read(Run(folder).evaluation_file).replace(out=None)
     if family != "vae":
-        found = found.replace(distance_by_epoch=tuple(by_epoch(family, build / f"{family}-run")))
+        found = found.replace(by_epoch=by_epoch(family, build / f"{family}-run"))
     document.write(weights / f"{family}.json", found)
     return found
 
 
-def by_epoch(
-    family: str, folder: Path, epochs: float = _EPOCHS, num: int = _SAMPLES
-) -> list[tuple[int, float]]:
-    """Train the preset `fast` for some epochs; return how far its samples are after each, over the floor.
+def by_epoch(family: str, folder: Path, epochs: float = _EPOCHS, num: int = _SAMPLES) -> ByEpoch:
+    """Train the preset `fast` for some epochs; return how far its samples are after each.
 
     A curve, and so of distances to the validation images.
     """
@@ -62,49 +61,74 @@ def by_epoch(
     def listen(event: Event, trainer: Trainer) -> None:
         if isinstance(event, EpochEnd):
             images = cast("Diffusion", trainer.result.eval()).sample(num, 0, 64)
-            distance = distances.frechet(features.features(images), theirs)
-            found.append((len(trainer.history), distance / floor))
+            found.append((len(trainer.history), distances.frechet(features.features(images), theirs)))
 
-    drawn = torch.randperm(len(data.train), generator=generator(0, "floor"))[:num]
-    floor = distances.frechet(features.features(data.train.images[drawn]), theirs)
     shutil.rmtree(folder, ignore_errors=True)
     api.train(family, recipe={"epochs": epochs}, out=folder, sample_every=0, listen=listen)
-    return found
+    return ByEpoch(num, data.validation.name, tuple(found))
 
 
-def text(found: dict[str, EvaluationDocument]) -> str:
-    """Return the tables as Markdown."""
-    first = found[FAMILIES[0]]
-    versions = ", ".join(f"{name} {version}" for name, version in (first.versions or {}).items())
-    heads, rows = evaluated.comparison(found)
+def headlines(found: dict[str, EvaluationDocument]) -> list[str]:
+    """Return the table of the one number by which each model is quoted."""
+    documents = list(found.values())
+    (basis,) = {document.basis for document in documents}
+    rows = [[f"`{name}`", tables.interval(one.samples.images.frechet)] for name, one in found.items()]
+    rows.append(["real digits", tables.interval(documents[0].samples.real.frechet)])
+    return _table(["model", f"{tables.HEADLINE}, n = {basis.num:,} (95 % interval)"], rows)
+
+
+def everything(found: dict[str, EvaluationDocument]) -> list[str]:
+    """Return all tables as lines of Markdown."""
+    (basis,) = {document.basis for document in found.values()}
     judged = [[claim.text, claim.measured, claim.verdict] for claim in claims.judge(found)]
-    return "\n".join(
-        [
-            f"{first.num:,} samples of each, seed {first.seed}, in the features "
-            f"{first.samples.features}; {first.machine}; {versions}.",
-            "",
-            *_table(heads, rows),
-            "",
-            "What the reference report claims by eye:",
-            "",
-            *_table(["claim", "measured", "verdict"], judged),
-        ]
-    )
+    made = {name: f"{one.machine}, torch {(one.versions or {}).get('torch')}" for name, one in found.items()}
+    machines = {machine: [name for name in made if made[name] == machine] for machine in made.values()}
+    where = "; ".join(f"{', '.join(names)} on {machine}" for machine, names in machines.items())
+    return [
+        f"{basis}, seed {found[FAMILIES[0]].seed}; {where}.",
+        "",
+        *_table(*tables.comparison(found)),
+        "",
+        "What the reference report claims by eye:",
+        "",
+        *_table(["claim", "measured", "verdict"], judged),
+    ]
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
 
 
+def put(path: Path, what: str, lines: list[str]) -> None:
+    """Replace what stands between the two marks of a page."""
+    begin, end = BEGIN.format(what), END.format(what)
+    before, _, rest = path.read_text("utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    write_text(path, "\n\n".join((f"{before}{begin}", "\n".join(lines), f"{end}{after}")))
+
+
+def put_card(path: Path, document: EvaluationDocument) -> None:
+    """Put the headline at the end of a model's card."""
+    lines = [
+        line for line in path.read_text("utf-8").splitlines() if not line.startswith(f"| {tables.HEADLINE} |")
+    ]
+    write_text(path, "\n".join([*lines, f"| {tables.HEADLINE} | {tables.headline(document)} |", ""]))
+
+
 def main() -> None:
-    """Measure all of them."""
-    build = PAGE.parent.parent / "build" / "results"
-    found = {family: measure(family, build, sys.argv[1:]) for family in FAMILIES}
-    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    write_text(PAGE, f"{before}{BEGIN}\n\n{text(found)}\n\n{END}{after}")
-    for name, family in FIGURES.items():
-        shutil.copyfile(build / family / f"{name}.png", PAGE.parent / "images" / f"{family}-{name}.png")
+    """Measure all of them, and write."""
+    build, words = ROOT / "build" / "results", sys.argv[1:]
+    if "--write" not in words:
+        for family in FAMILIES:
+            measure(family, build, words)
+        for name, family in FIGURES.items():
+            shutil.copyfile(build / family / f"{name}.png", PAGE.parent / "images" / f"{family}-{name}.png")
+    found = {family: document.read(WEIGHTS / f"{family}.json") for family in FAMILIES}
+    for page in (ROOT / "README.md", PAGE):
+        put(page, "the headline", headlines(found))
+    put(PAGE, "all", everything(found))
+    for family, one in found.items():
+        put_card(WEIGHTS / f"{family}.md", one)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import pytest
 import typer
 
 from genmnist.cli.app import build
+from genmnist.evaluation import document, tables
+from genmnist.runs.find import WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("src/genmnist/**/*.md")]
@@ -71,6 +73,18 @@ def test_the_reference_of_commands_is_up_to_date() -> None:
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
     assert reference.PAGE.read_text("utf-8") == reference.page(), "run `make docs`"
+
+
+def test_one_headline_wherever_it_is_quoted() -> None:
+    for family in ("vae", "ddpm", "cfg"):
+        found = document.read(WEIGHTS / f"{family}.json")
+        distance = tables.interval(found.samples.images.frechet)
+        assert found.samples.num == 10_000
+        for page in (ROOT / "README.md", ROOT / "docs" / "results.md"):
+            assert f"| `{family}` | {distance} |" in page.read_text("utf-8"), f"{page}: run `make results`"
+        assert tables.headline(found) in (WEIGHTS / f"{family}.md").read_text("utf-8")
+    for page in PAGES:
+        assert "times the floor" not in page.read_text("utf-8"), page
 
 
 def _commands() -> list[str]:

@@ -14,11 +14,11 @@ import torch
 from conftest import CPU, Command, one_sentence, picture
 from genmnist.data import Dataset, Splits, arrays
 from genmnist.errors import GenmnistError
-from genmnist.evaluation import distances, samples, suite
+from genmnist.evaluation import distances, samples, suite, tables
 from genmnist.evaluation.suite import Effort
 from genmnist.families.cfg import ConditionalOptions
-from genmnist.figures import evaluated
 from genmnist.models import VAE, ConditionalDiffusion
+from genmnist.runs.folder import Run
 
 
 def test_real_digits_are_as_far_as_real_digits(mnist: Splits) -> None:
@@ -27,7 +27,8 @@ def test_real_digits_are_as_far_as_real_digits(mnist: Splits) -> None:
     images, labels = mnist.train.images[:600], mnist.train.labels[:600]
     found = samples.measure(images, mnist, features, labels, stages.append)
     assert stages == ["features", "distances", "distances of real images"]
-    assert 0.4 < found.ratio < 2.5
+    assert (found.num, found.real_num, found.test_num) == (600, 600, 10_000)
+    assert 0.4 < found.images.frechet.value / found.real.frechet.value < 2.5
     assert found.images.frechet.low < found.images.frechet.value < found.images.frechet.high
     assert abs(found.images.kernel) < 0.005
     assert found.images.manifold.precision > 0.85
@@ -54,6 +55,13 @@ def test_the_bootstrap_is_as_wide_as_the_spread_of_fresh_sets() -> None:
     values = torch.tensor([distances.frechet(torch.randn(300, 4) + 0.3, theirs) for _ in range(40)])
     interval = samples.bootstrap(torch.randn(300, 4) + 0.3, theirs)
     assert 0.5 < (interval.high - interval.low) / (4 * values.std().item()) < 1.7
+
+
+def test_an_interval_of_what_cannot_be_negative_does_not_reach_below_0() -> None:
+    torch.manual_seed(0)
+    theirs = torch.randn(400, 3)
+    found = samples.bootstrap(theirs[:300], theirs)
+    assert 0 == found.low < found.value < found.high
 
 
 def test_precision_does_not_depend_on_the_order_of_the_test_digits(mnist: Splits) -> None:
@@ -163,23 +171,57 @@ def test_all_that_applies_to_a_family_is_measured(few: Splits, small_vae: VAE) -
     assert found["samples"]["label_agreement"] is not None
     assert {"sampling", "walks", "exact likelihood", "disentanglement"} <= stages
     json.dumps(found, allow_nan=False)
-    names = [name for name, *_ in evaluated.rows(document)]
+    names = [line.title for line in tables.lines(document)]
     assert len(set(names)) == len(names)  # or tables of several models would show one for the other
 
 
 def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:
-    words = ("--data-dir", idx_folder, "--epochs", 2, "--quiet", "--device", "cpu")
-    genmnist("train", "vae", *words, "--hidden", 16, "--latent", 3, "--out", "vae")
-    quick = ("--num", 30, "--quick", "--data-dir", idx_folder, "--device", "cpu")
-    done = genmnist("evaluate", "vae", "--model", "vae", *quick)
+    words = (
+        "--data-dir",
+        idx_folder,
+        "--epochs",
+        2,
+        "--hidden",
+        16,
+        "--latent",
+        3,
+        "--quiet",
+        "--device",
+        "cpu",
+    )
+    genmnist("train", "vae", *words, "--out", "vae")
+    genmnist("train", "vae", *words, "--beta", 4.0, "--out", "beta")
+    done = genmnist("compare", "vae", "beta", "--json")
     assert done.status == 0, done.err
-    assert "active units" in done.out
-    for name in ("nearest", "walks"):
-        picture(tmp_path / "vae" / f"{name}.png")
-    done = genmnist("compare", "vae", "vae", "--json")
-    assert done.status == 0, done.err
-    assert [row["family"] for row in done.json["runs"]] == ["vae"]
-    assert done.json["runs"][0]["times floor"] > 1
+    ours, theirs = done.json["runs"]
+    assert (ours["beta"], theirs["beta"]) == (1.0, 4.0)  # where they differ, and nothing else
+    assert "hidden" not in ours
+    assert ours["settings"]["hidden"] == 16
+    assert ours["images seen"] == ours["steps"] * 128
+    last = Run(tmp_path / "beta").metrics[-1].losses
+    assert (
+        theirs["negative ELBO"] == last["reconstruction"] + last["kl"]
+    )  # not the objective, of which KL is 4 parts
+    assert "measured" not in ours
+
+    for run, num in (("vae", 30), ("beta", 40)):
+        quick = ("--num", num, "--quick", "--data-dir", idx_folder, "--device", "cpu")
+        done = genmnist("evaluate", "vae", "--model", run, *quick)
+        assert done.status == 0, done.err
+        assert "active units (n = 500)" in done.out
+        assert f"Fréchet distance (n = {num})" in done.out
+        assert f"{num} samples and 500 test images" in done.out  # are few, it says
+        for name in ("nearest", "walks"):
+            picture(tmp_path / run / f"{name}.png")
+    done = genmnist("compare", "vae", "beta")
+    assert "no distance of one table compares" in done.out
+    for num in (30, 40):
+        assert f"{num} samples against" in done.out
+    assert "no distance" not in genmnist("compare", "vae", "vae").out
+    assert [run["measured"]["num"] for run in genmnist("compare", "vae", "beta", "--json").json["runs"]] == [
+        30,
+        40,
+    ]
     picture(tmp_path / "compare.png")
     (tmp_path / "vae" / "metrics.jsonl").write_text('{"epoch": 1}\n')
     assert "metrics.jsonl is damaged" in one_sentence(genmnist("compare", "vae"), 1)

@@ -90,8 +90,8 @@ DAMAGES = {
     "a share above 1": changed("near_copies.share", 1.5),
     "a share below 0": changed("samples.images.manifold.precision", -0.1),
     "words for a number": changed("samples.images.frechet.value", "far"),
-    "null for a number": changed("samples.ratio", None),
-    "true for a number": changed("samples.ratio", True),
+    "null for a number": changed("samples.images.kernel", None),
+    "true for a number": changed("samples.images.kernel", True),
     "no images": changed("samples.num", 0),
     "half an image": changed("num", 0.5),
     "a large number": changed("num", 10**30),
@@ -101,7 +101,7 @@ DAMAGES = {
     "a factor too few": changed("vae.latent", 19),
     "more active than there are": changed("vae.active_units", 21),
     "no mean gap": changed("vae.mutual_information_gap.mean", DROP),
-    "an epoch without a distance": changed("distance_by_epoch", [[1]]),
+    "an epoch without a distance": changed("by_epoch", {"num": 1000, "data": "mnist", "distances": [[1]]}),
     "versions that are none": changed("versions", ["torch"]),
 }
 
@@ -110,9 +110,7 @@ DAMAGES = {
 def test_damaged_documents_end_in_one_sentence(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text(json.dumps(DAMAGES[damage](bundled("vae").asdict())))
-    with pytest.raises(
-        GenmnistError, match=r"evaluation\.json is damaged: `genmnist evaluate` writes it again"
-    ):
+    with pytest.raises(GenmnistError, match=r"is damaged: `genmnist evaluate` writes it again"):
         read(path)
 
 
@@ -145,18 +143,8 @@ def test_damaged_measures_of_diffusion_do_too(path: str, value: Any, tmp_path: P
 def test_files_of_other_kinds_end_in_one_sentence(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(content)
     for path in (tmp_path / "x.json", tmp_path, tmp_path / "absent.json"):
-        with pytest.raises(GenmnistError, match="is damaged: `genmnist evaluate` writes it again"):
+        with pytest.raises(GenmnistError, match=r"`genmnist evaluate` writes it again|cannot read .*absent"):
             read(path)
-
-
-def test_no_more_is_read_than_an_evaluation_may_be(tmp_path: Path) -> None:
-    text = (WEIGHTS / "vae.json").read_text()
-    path = tmp_path / "long.json"
-    path.write_text(text + " " * (4 * 2**20 - len(text.encode())))
-    assert read(path) == bundled("vae")
-    path.write_text(path.read_text() + " ")
-    with pytest.raises(GenmnistError, match="is damaged"):
-        read(path)
 
 
 def test_what_is_not_a_number_is_null(tmp_path: Path) -> None:
@@ -198,7 +186,7 @@ def test_claims_are_judged_by_the_numbers() -> None:
     found = {family: bundled(family) for family in FAMILIES}
     assert [claim.holds for claim in claims.judge(found)] == [True, False, True, True, False, True, True]
     assert claims.judge({}) == []
-    assert claims.judge({"cfg": found["cfg"].replace(guidance_sweep=(), distance_by_epoch=())}) == []
+    assert claims.judge({"cfg": found["cfg"].replace(guidance_sweep=(), by_epoch=None)}) == []
 
 
 def test_claims_turn_with_the_numbers() -> None:
@@ -211,10 +199,10 @@ def test_claims_turn_with_the_numbers() -> None:
             walks=replace(vae.walks, latent=vae.walks.pixel), sharpness=document.Sharpness(0.9, 0.6)
         ),
         "ddpm": ddpm.replace(
-            distance_by_epoch=((0, 0.1), (1, 0.3), (2, 0.2)),
+            by_epoch=document.ByEpoch(1000, "mnist (test)", ((0, 0.1), (1, 0.3), (2, 0.2))),
             coarse_before_fine=replace(ddpm.coarse_before_fine, half_settled=(1.0, 2.0, 3.0, 4.0)),
         ),
-        "cfg": cfg.replace(guidance_sweep=tuple(reversed(cfg.guidance_sweep)), distance_by_epoch=()),
+        "cfg": cfg.replace(guidance_sweep=tuple(reversed(cfg.guidance_sweep)), by_epoch=None),
     }
     assert [claim.holds for claim in claims.judge(found)] == [False] * 6
     assert {claim.verdict for claim in claims.judge(found)} == {"does not hold"}

@@ -231,9 +231,12 @@ def test_progress_shows_the_same_corner_of_each_epoch(
 
 def test_curves_are_drawn_of_whole_numbers_and_others(tmp_path: Path) -> None:
     metrics = [{"epoch": e, "train_loss": 1 / e, "val_loss": 2 / e, "seconds": 3.5 * e} for e in range(1, 5)]
+    seen = [{"images seen": 128 * line["epoch"], **line} for line in metrics]
     files = [
         curves.losses(metrics, tmp_path / "losses.png", "vae · $report", "nats an image"),
-        curves.compare({"a": ("vae", metrics), "b": ("ddpm", metrics)}, tmp_path / "compare.png"),
+        curves.compare(
+            {"a": ("vae", "val_loss", seen), "b": ("ddpm", "val_loss", seen)}, tmp_path / "compare.png"
+        ),
         curves.tradeoffs(
             {"w": [(0, {"distance": 2.0, "recall": 0.5}), (3.5, {"distance": 1.0, "recall": 0.4})]},
             tmp_path / "tradeoffs.png",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -64,7 +65,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Section(HOSTILE, HOSTILE, [hostile, Table(HOSTILE, heads, rows, HOSTILE)]),
         Section("Nothing but a title"),
     ]
-    return write(Page(HOSTILE, HOSTILE, sections, {HOSTILE: HOSTILE, "seed": "0"}), folder / "report.html")
+    strip = Picture(HOSTILE, HOSTILE, png(grid.grid(DIGITS[:10], columns=5)))
+    made = {HOSTILE: HOSTILE, "seed": "0"}
+    return write(
+        Page(HOSTILE, HOSTILE, [strip], sections, {"Noise": "No digits."}, made), folder / "report.html"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +83,8 @@ def browser() -> Iterator[Browser]:
 def test_every_reader_can_read_it(browser: Browser, report: Path, width: int, scheme: Scheme) -> None:
     seen = inspect(browser, report, width, scheme)
     seen.check()
-    assert len(seen.images) == 8 + 2  # the hostile one, and the animation at rest
-    assert len(seen.visible) == 8 + 1
+    assert len(seen.images) == 1 + 8 + 2  # the strip, the hostile one, and the animation at rest
+    assert len(seen.visible) == 1 + 8 + 1
     assert seen.focused[0] == "a #content ()"
     assert sum(text.size >= 16 for text in seen.texts) >= 4
 
@@ -177,8 +182,8 @@ def test_hostile_text_stays_text(report: Path) -> None:
     assert page.all("script") == []
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     # The page: title twice, lead, colophon twice. The section: contents, heading, paragraph.
-    # The picture: caption, fact twice, command. The table: caption, cell, note.
-    assert page.text.count(HOSTILE) == 5 + 3 + 4 + 3
+    # The strip: caption. The picture: caption, fact twice, command. The table: caption, cell, note.
+    assert page.text.count(HOSTILE) == 5 + 1 + 3 + 4 + 3
     assert [image["alt"] for image in page.all("img")][-1] == HOSTILE
 
 
@@ -207,7 +212,7 @@ def test_its_parts_are_in_order(report: Path) -> None:
 
 
 def one(path: Path, *items: Picture | Table) -> Parsed:
-    return parsed(write(Page("t", "", [Section("s", "", items)]), path))
+    return parsed(write(Page("t", "", [], [Section("s", "", items)]), path))
 
 
 def test_pictures_without_a_number_follow_those_with_one(tmp_path: Path) -> None:
@@ -217,6 +222,42 @@ def test_pictures_without_a_number_follow_those_with_one(tmp_path: Path) -> None
     assert [figure["id"] for figure in page.all("figure")] == ["figure-8", "figure-7", "figure-9", "figure-2"]
     with pytest.raises(ValueError, match="same number"):
         one(tmp_path / "p.html", pictures[1], pictures[1])
+
+
+def test_words_of_the_glossary_lead_to_their_explanation(tmp_path: Path) -> None:
+    words = {"recall": "<b>All</b> of them.", "Fréchet distance": "How far."}
+    table = Table(
+        "Recall is not recall.", ["measure", "recall, again recall"], [["Fréchet distance (n = 3)", "1"]]
+    )
+    path = write(Page("recall", "", [], [Section("recall", "recalled", [table])], words), tmp_path / "p.html")
+    links = [(link["href"] or "") for link in parsed(path).all("a") if link.get("class") == "term"]
+    assert links == ["#word-recall", "#word-recall", "#word-fr-chet-distance"]  # caption, head, row
+    assert {link.removeprefix("#") for link in links} <= {part.get("id") for part in parsed(path).all("div")}
+    assert parsed(path).all("b") == [{}]  # of the table's number: an explanation is text
+    assert "<b>All</b> of them." in parsed(path).text
+
+
+def test_a_command_is_broken_where_words_and_paths_have_a_seam(tmp_path: Path) -> None:
+    path = f"runs/{'vae' * 9}/2026-11-22T19-20-24"
+    command = f"genmnist sample vae --model {path} --num 3"
+    picture = Picture("c", "a", png(grid.grid(DIGITS[:1])), command)
+    one(tmp_path / "p.html", picture)
+    page = (tmp_path / "p.html").read_text("utf-8")
+    (code,) = re.findall(r"<pre[^>]*><code>(.*)</code></pre>", page)
+    assert re.sub("<[^>]*>", "", code) == command
+    pieces = re.findall("<span>([^<]*)</span>", code)
+    assert pieces == [
+        "genmnist",
+        "sample",
+        "vae",
+        "--model",
+        "runs/",
+        f"{'vae' * 9}/",
+        "2026-11-22T19-20-24",
+        "--num",
+        "3",
+    ]
+    assert "white-space: nowrap" in page
 
 
 def test_columns_of_numbers_are_told_from_text() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from playwright.sync_api import Browser
 
 from browser import chromium, inspect
 from conftest import Command, metadata, one_sentence, picture
+from genmnist.evaluation import document, tables
+from genmnist.report import measured, sources
+from genmnist.runs.find import WEIGHTS
+
+FAMILIES = ("vae", "ddpm", "cfg")
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +44,19 @@ def test_all_eight_figures_stand_beside_the_page(report: Path) -> None:
     for number in range(1, 9):
         picture(report / f"figure-{number}.png")
     page = (report / "index.html").read_text("utf-8")
-    for number in range(1, 9):
-        assert f'id="figure-{number}"' in page
+    figures = re.findall(r'<figure id="figure-(\d+)"', page)
+    assert figures == [str(number) for number in range(1, 13)]  # in their order
     text = re.sub("<[^>]*>", "", page)
     assert "genmnist interpolate vae --space pixel --model bundled --seed 0 --out figure-5.png" in text
-    assert "times the floor" in text
+    opening, measured, words = (page.index(part) for part in ('class="opening"', "Table 1", 'id="words"'))
+    assert opening < page.index("Figure 1") < page.index('id="figure-12"') < measured < words
+    distances = {
+        family: document.read(WEIGHTS / f"{family}.json").samples.images.frechet for family in FAMILIES
+    }
+    for distance in distances.values():
+        assert text.count(tables.interval(distance)) >= 3  # beside the figure and in both tables
+    assert "n = 10,000" in text
+    assert str(report.parent) not in page
     assert "does not hold" in text  # of the claim that most latent factors are unused
 
 
@@ -67,6 +81,47 @@ def test_a_browser_shows_all_of_it(browser: Browser, report: Path, width: int, s
     seen = inspect(browser, report / "index.html", width=width, scheme=scheme)  # type: ignore[arg-type]
     seen.check(smallest_image=80, smallest_text=12, contrast=4.5)
     assert len(seen.visible) >= 12
+
+
+def test_printing_leaves_no_page_near_empty(browser: Browser, report: Path) -> None:
+    """No part that may not be broken is higher than half a page, so no page is emptier than that."""
+    millimetre = 96 / 25.4
+    with contextlib.closing(
+        browser.new_context(viewport={"width": round(178 * millimetre), "height": round(261 * millimetre)})
+    ) as context:
+        page = context.new_page()
+        page.goto((report / "index.html").as_uri())
+        page.emulate_media(media="print")
+        heights = page.evaluate("[...document.querySelectorAll('figure')].map(f => f.offsetHeight)")
+        assert len(heights) == 12
+        assert max(heights) < 261 * millimetre / 2
+        total = page.evaluate("document.documentElement.scrollHeight")
+        sheets = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
+        assert total / (261 * millimetre) <= sheets <= 1 + 1.3 * total / (261 * millimetre)
+
+
+def test_runs_measured_otherwise_stand_apart(genmnist: Command, idx_folder: Path, vae_run: str) -> None:
+    """A run on other data, by fewer samples: the page puts it into a table of its own."""
+    words = ("--num", 30, "--quick", "--data-dir", idx_folder, "--device", "cpu")
+    done = genmnist("evaluate", "vae", "--model", idx_folder.parent / vae_run, *words)
+    assert done.status == 0, done.err
+    found = sources.sources([idx_folder.parent / vae_run])
+    evaluations = {name: source.evaluation for name, source in found.items() if source.evaluation}
+    section = measured.section({}, {}, {}, evaluations)
+    captions = [item.caption for item in section.items]
+    assert [("vae" in caption, "30 samples" in caption) for caption in captions[1:3]] == [
+        (True, True),
+        (False, False),
+    ]
+    assert "not all measured alike" in section.items[0].note
+
+
+def test_commands_name_places_as_seen_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sources.seen_from_here(str(tmp_path / "a" / "run")) == str(Path("a") / "run")
+    assert sources.seen_from_here(f"--out={tmp_path / 'b'}") == "--out=b"
+    for word in ("--num", "3", "runs/vae", "a=b"):
+        assert sources.seen_from_here(word) == word
 
 
 def test_a_report_is_of_runs_of_its_own_kind(genmnist: Command, idx_folder: Path) -> None:

@@ -46,7 +46,8 @@ def describe_machine() -> str:
     except (OSError, IndexError):
         processor = platform.processor() or platform.machine()
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{processor}, {torch.get_num_threads()} threads{gpu}"
+    threads = torch.get_num_threads()
+    return f"{processor}, {threads} thread{'s' if threads > 1 else ''}{gpu}"
 
 
 def choose_device(name: str = "auto") -> torch.device:

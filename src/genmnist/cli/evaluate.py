@@ -155,14 +155,17 @@ def _stages(output: Output) -> "Iterator[Watch]":
 def _show(output: Output, measured: "Evaluation", folder: Path, facts: dict[str, Any]) -> None:
     from PIL import Image
 
-    from genmnist.evaluation import document
+    from genmnist.evaluation import document, tables
     from genmnist.figures import evaluated
 
     found = measured.document.replace(command=output.document["command"], **facts)
     pictures = evaluated.save(measured, folder)
     document.write(folder / EVALUATION, found)
     output.note(**found.asdict())
-    output.table(evaluated.rows(found), ("", "measured", "real images"))
+    rows = ((line.title, line.value, line.real) for line in tables.lines(found))
+    output.table(rows, ("", "measured", "real images"))
+    for sentence in tables.caveats(found):
+        output.say(sentence)
     with Image.open(pictures[0]) as picture:
         output.wrote(folder, picture)
     output.finish()

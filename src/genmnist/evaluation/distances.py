@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from genmnist.data import Shape, Splits
+from genmnist.data import Dataset, Shape, Splits
 from genmnist.errors import UsageError
 from genmnist.evaluation.document import Manifold
 from genmnist.evaluation.shapes import by
@@ -25,7 +25,7 @@ BUNDLED = "genmnist-classifier-1"  # to be named beside every distance
 Features = Float[Tensor, "n features"]
 Others = Float[Tensor, "m features"]
 
-_NO_DIGITS = ("fashion-mnist", "kmnist", "cifar10")  # sets whose ten classes are not the ten digits
+_KNOWN, _ASKED = 0.8, 500  # the share of so many test images that must be read as they are labelled
 _NEIGHBOURS = 5
 _SUBSETS, _SUBSET = 50, 1000  # of the kernel distance
 _ROWS = 500  # of a table of distances at a time
@@ -62,7 +62,8 @@ class FeatureSpace:
     def check(self, data: Splits, classes: int = 0) -> None:
         """Raise UsageError unless it knows these images, and the labels of a model of so many `classes`.
 
-        A user's own classifier is taken at its word; the one that ships knows digits, and nothing else.
+        A user's own classifier is taken at its word; the one that ships is asked to read some test images: it
+        knows digits, and the distances between other things in its features would mean nothing.
         """
         fits = data.shape == self.shape and max(data.classes, classes) <= self.classes
         advice = "train a classifier on your data and name it by `features`"
@@ -72,12 +73,22 @@ class FeatureSpace:
                     f"{self.name} knows images of {by(self.shape)}, and {self.classes} labels, where these "
                     f"data have {by(data.shape)}, and {max(data.classes, classes)} labels: {advice}"
                 )
-        elif not fits or data.train.name.startswith(_NO_DIGITS) or classes not in (0, self.classes):
+            return
+        fits = fits and classes in (0, self.classes)
+        share = self.agreement(data.test) if fits else 0.0
+        if share < _KNOWN:
+            read = f", and reads {share:.0%} of these images as they are labelled" if fits else ""
             raise UsageError(
                 f"the classifier that measures knows the digits 0 to {self.classes - 1} only, of "
-                f"{by(self.shape)}: evaluate against mnist, qmnist, emnist-digits or a folder of digits, and "
-                f"a model with {self.classes} labels or none, or {advice}"
+                f"{by(self.shape)}{read}: evaluate against mnist, qmnist, emnist-digits or a folder of "
+                f"digits, and a model with {self.classes} labels or none, or {advice}"
             )
+
+    def agreement(self, test: Dataset) -> float:
+        """Return the share of some images, spread evenly, that it reads as they are labelled."""
+        chosen = torch.linspace(0, len(test) - 1, min(_ASKED, len(test))).long().to(test.images.device)
+        read = self.decide(self.features(test.images[chosen]))
+        return (read == test.labels[chosen].cpu()).double().mean().item()
 
 
 def bundled_features(device: torch.device) -> FeatureSpace:

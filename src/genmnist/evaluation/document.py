@@ -9,15 +9,13 @@ from __future__ import annotations
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
 from genmnist.errors import GenmnistError
-from genmnist.files import write_bytes
-
-_MOST = 4 << 20  # bytes of a file; an evaluation takes some 30 kB
+from genmnist.files import read_document, write_document
 
 _LARGEST = sys.float_info.max  # what is larger is infinite, and neither bound holds for what is no number
 Number = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
@@ -56,14 +54,39 @@ class Measured(Struct, frozen=True):
     manifold: Manifold
 
 
-class Samples(Struct, frozen=True):
+class Basis(NamedTuple):
+    """What evaluations must have in common to be compared: the distance falls with the number of samples."""
+
+    data: str | None
+    checksum: str | None
+    features: str
+    num: int
+    quick: bool | None
+
+    def __str__(self) -> str:
+        how = ", quickly" if self.quick else ""
+        return (
+            f"{self.num:,} samples against {self.data or 'real images'}{how}, in the features {self.features}"
+        )
+
+
+class ByEpoch(Struct, frozen=True):
+    """The Fréchet distances of so many samples to real images, after epochs of a training."""
+
+    num: Count
+    data: str  # the name of the real images
+    distances: tuple[tuple[Index, Amount], ...]
+
+
+class Samples(Struct, frozen=True, kw_only=True):
     """What was measured of some images."""
 
     num: Count
+    real_num: Count | None = None  # of the training images beside them: as many, where there are so many
+    test_num: Count | None = None  # of the test images that both are held against
     features: str  # whose features the distances are in
     images: Measured
-    real: Measured  # as many training images: the floor
-    ratio: Number  # of the two Fréchet distances
+    real: Measured  # the same of training images: what real ones reach
     classes: tuple[Share, ...]  # what the classifier reads as each class
     imbalance: Share  # half the sum of how far these shares are from those of the test images
     label_agreement: Share | None = None  # read as the label that was asked for
@@ -238,9 +261,14 @@ class EvaluationDocument(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     versions: dict[str, str] | None = None
     machine: str | None = None
-    distance_by_epoch: tuple[tuple[Index, Number], ...] = ()  # of samples over the floor, while training
+    by_epoch: ByEpoch | None = None  # of a short training by the family's default preset
     out: str | None = None
     seconds: Amount | None = None
+
+    @property
+    def basis(self) -> Basis:
+        """Return what it was measured on."""
+        return Basis(self.data, self.data_checksum, self.samples.features, self.samples.num, self.quick)
 
     def replace(self, **facts: Any) -> EvaluationDocument:
         """Return a copy with some facts changed."""
@@ -260,29 +288,19 @@ _FACTS = EvaluationDocument.__struct_fields__[: EvaluationDocument.__struct_fiel
 
 def read(path: str | Path) -> EvaluationDocument:
     """Read a file that may be anything. Raises GenmnistError, in one sentence, unless `write` wrote it."""
-    path = Path(path)
+    path, mend = Path(path), "`genmnist evaluate` writes it again"
+    fields: dict[str, Any] = read_document(path, dict, mend)
     try:
-        if not path.is_file():
-            raise ValueError("no regular file")
-        with path.open("rb") as file:
-            content = file.read(_MOST + 1)
-        if len(content) > _MOST:
-            raise ValueError(f"more than {_MOST} bytes")
-        fields = msgspec.json.decode(content, type=dict[str, Any])
         known = {name: value for name, value in fields.items() if name in _NAMES}
         options = {name: value for name, value in fields.items() if name not in _NAMES}
         return msgspec.convert({**known, "options": options}, EvaluationDocument)
-    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        raise GenmnistError(f"{path} is damaged: `genmnist evaluate` writes it again") from error
+    except (ValueError, OverflowError) as error:  # msgspec's errors are ValueErrors
+        raise GenmnistError(f"{path} is damaged: {mend}") from error
 
 
 def write(path: str | Path, document: EvaluationDocument) -> None:
-    """Write an evaluation, whole or not at all.
-
-    Raises:
-        GenmnistError: the file cannot be written.
-    """
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(document.asdict()), indent=2) + b"\n")
+    """Write an evaluation, whole or not at all. Raises GenmnistError if the file cannot be written."""
+    write_document(path, document.asdict())
 
 
 def is_sound(part: Struct) -> bool:

@@ -15,7 +15,6 @@ from genmnist.evaluation.document import Interval, Measured, Samples
 from genmnist.randomness import generator
 
 _RESAMPLES = 50
-_LEAST = 1e-9  # of a distance; less is the rounding of nothing
 _INTERVAL = torch.tensor([0.025, 0.975], dtype=torch.float64)
 
 
@@ -31,15 +30,13 @@ def measure(
     Args:
         images: at least six.
         data: where the real ones come from.
-        features: what distances are measured in.
+        features: what distances are measured in, which must know them; see `FeatureSpace.check`.
         labels: those that were asked for.
         watch: called with the name of each stage before it begins.
 
     Raises:
-        UsageError: there are too few images, or the features are not made for the real ones; see
-            `FeatureSpace.check`.
+        UsageError: there are too few images.
     """
-    features.check(data)
     count = min(len(images), len(data.train))
     drawn = torch.randperm(len(data.train), generator=generator(0, "floor"))[:count]
     watch("features")
@@ -56,10 +53,11 @@ def measure(
     )
     return Samples(
         num=len(images),
+        real_num=len(real),
+        test_num=len(theirs),
         features=features.name,
         images=found,
         real=floor,
-        ratio=found.frechet.value / max(floor.frechet.value, _LEAST),
         classes=tuple(round(share, 4) for share in shares.tolist()),
         imbalance=min((shares - expected).abs().sum().item() / 2, 1.0),
         label_agreement=None if labels is None else (read == labels.cpu()).double().mean().item(),
@@ -80,7 +78,7 @@ def bootstrap(ours: Features, theirs: Others) -> Interval:
     """Return the Fréchet distance with an interval, by drawing our images again and again (Efron 1979).
 
     Images that are drawn twice make the distance of a resample larger than that of the set: the interval is
-    moved back by the mean of what they add.
+    moved back by the mean of what they add, though never below 0.
     """
     value = distances.frechet(ours, theirs)
     source = generator(0, "bootstrap")
@@ -91,5 +89,5 @@ def bootstrap(ours: Features, theirs: Others) -> Interval:
         ],
         dtype=torch.float64,
     )
-    low, high = (resampled - resampled.mean() + value).quantile(_INTERVAL).tolist()
+    low, high = (resampled - resampled.mean() + value).quantile(_INTERVAL).clamp_min(0).tolist()
     return Interval(value, low, high)

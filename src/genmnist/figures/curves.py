@@ -76,27 +76,27 @@ def losses(metrics: Sequence[dict[str, Any]], path: str | Path, title: str, unit
     return draw([[panel]], path, 7.0, 4.2)
 
 
-def compare(runs: Mapping[str, tuple[str, Sequence[dict[str, Any]]]], path: str | Path) -> Path:
-    """Draw the validation losses of runs by epoch and by time, a row a family.
+def compare(runs: Mapping[str, tuple[str, str, Sequence[dict[str, Any]]]], path: str | Path) -> Path:
+    """Draw the losses of runs by images seen and by time, a row a family.
 
     Args:
-        runs: the family and the metrics of each, by name.
+        runs: the family, the name of the loss and its course of each, by name.
         path: where to.
 
     Raises:
         GenmnistError: the file cannot be written.
     """
 
-    def panel(family: str, key: str) -> Panel:
+    def panel(family: str, loss: str, key: str) -> Panel:
         lines = {
-            name: ([line[key] for line in metrics], [line["val_loss"] for line in metrics])
-            for name, (own, metrics) in runs.items()
-            if own == family
+            name: ([line[key] for line in course], [line[loss] for line in course])
+            for name, (*own, course) in runs.items()
+            if own == [family, loss]
         }
-        return Panel(lines, key, "validation loss", family)
+        return Panel(lines, key, loss, family)
 
-    families = sorted({family for family, _ in runs.values()})
-    return draw([[panel(family, "epoch"), panel(family, "seconds")] for family in families], path)
+    kinds = sorted({(family, loss) for family, loss, _ in runs.values()})
+    return draw([[panel(*kind, "images seen"), panel(*kind, "seconds")] for kind in kinds], path)
 
 
 def tradeoffs(

@@ -15,7 +15,7 @@ from genmnist.files import write_bytes
 from genmnist.registry import FAMILIES
 from genmnist.report import contents, page
 from genmnist.report.contents import EXHIBITS, Drawn, Exhibit, Subject, labels
-from genmnist.report.sources import Source, sources
+from genmnist.report.sources import Source, seen_from_here, sources
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import ModelHeader
 from genmnist.runs.find import find, find_data
@@ -62,6 +62,7 @@ def report(
         _ = source.evaluation  # says what is wrong before anything starts
     named = [word for name, value in (data or {}).items() if value for word in _option(name, value)]
     drawn: list[Drawn] = []
+    strips: dict[str, Path] = {}
     # Beside its place at first, so that a figure which cannot be drawn leaves an older report whole.
     with tempfile.TemporaryDirectory() as scratch:
         for number, exhibit in enumerate(EXHIBITS):
@@ -75,10 +76,15 @@ def report(
                 drawn.append(Drawn(exhibit, file, command, drawing.facts))
             elif _left_behind(exhibit, source, headers[exhibit.family].preset, subject.model.unit, file):
                 drawn.append(Drawn(exhibit, file, source.training, {}))
+        for family, subject in subjects.items():
+            strips[family] = Path(scratch) / f"strip-{family}.png"
+            contents.strip(subject).save(strips[family], about("genmnist report", found[family].model, seed))
         colophon = {"machine": describe_machine(), "seed": str(seed), **versions()}
         for one in drawn:
             write_bytes(out / one.path.name, one.path.read_bytes())
-        index = page.write(contents.page(found, headers, parameters, drawn, colophon), out / "index.html")
+        index = page.write(
+            contents.page(found, headers, parameters, strips, drawn, colophon), out / "index.html"
+        )
     return index, [out / one.path.name for one in drawn]
 
 
@@ -100,4 +106,4 @@ def _left_behind(exhibit: Exhibit, source: Source, preset: str, unit: str, file:
 def _option(name: str, value: object) -> list[str]:
     if name == "colour":
         return ["--colour" if value else "--grey"]
-    return [f"--{name.replace('_', '-')}", str(value)]
+    return [f"--{name.replace('_', '-')}", seen_from_here(str(value))]

@@ -11,11 +11,12 @@ from typing import Any, cast
 from genmnist import drawing
 from genmnist.data import Dataset
 from genmnist.drawing import Drawing
-from genmnist.evaluation.document import EvaluationDocument
-from genmnist.figures import evaluated
+from genmnist.evaluation import tables
+from genmnist.figures import grid
 from genmnist.registry import FAMILIES
-from genmnist.report import claims
-from genmnist.report.page import Page, Picture, Section, Table
+from genmnist.report import measured
+from genmnist.report.glossary import GLOSSARY
+from genmnist.report.page import Page, Picture, Section
 from genmnist.report.sources import Source
 from genmnist.runs.documents import ModelHeader
 
@@ -37,6 +38,7 @@ class Exhibit:
         words: the command, but for the program's name, the model, the seed and the file.
         draw: what the command draws; None for what its training left behind.
         facts: of what it says of the drawing.
+        shows: what a student may learn from it, in a sentence or two.
         measured: lines of the evaluation that belong to it.
         number: in the reference report.
     """
@@ -44,6 +46,7 @@ class Exhibit:
     words: tuple[str, ...]
     file: str
     caption: str
+    shows: str
     alt: str
     number: int | None = None
     draw: Callable[[Subject], Drawing] | None = None
@@ -127,23 +130,32 @@ EXHIBITS = (
         ("train", "vae"),
         "figure-1.png",
         "Training and validation loss, by epoch.",
+        "Both fall and stay close together: the model learns what digits have in common, and does not learn "
+        "the "
+        "training images by heart.",
         "Two falling curves, close to one another.",
         1,
-        measured=("negative ELBO",),
+        measured=("negative ELBO", "reconstruction, KL"),
     ),
     Exhibit(
         ("sample", "vae"),
         "figure-2.png",
         "64 samples from the prior.",
+        "New digits that nobody wrote. They are varied but blurred: where the decoder is not sure, it draws "
+        "the mean "
+        "of what might be there.",
         "A grid of 8 by 8 digits, most of them readable, all a little blurred.",
         2,
-        measured=("times the floor", "precision", "recall", "sharpness"),
+        measured=(tables.HEADLINE, "precision", "recall", "sharpness"),
         draw=_samples,
     ),
     Exhibit(
         ("traverse", "vae"),
         "figure-3.png",
         "Latent traversals: a row a factor, the most used first, five samples each from −2 to +2.",
+        "Turning one latent number at a time. The factors at the top change slant, width or the digit "
+        "itself; those "
+        "at the bottom change little.",
         "Rows of five digits that change from left to right.",
         3,
         facts=_active,
@@ -153,6 +165,8 @@ EXHIBITS = (
         ("interpolate", "vae", "--space", "latent"),
         "figure-4.png",
         "Interpolation in latent space: every point between two codes is decoded.",
+        "On the way from one digit to another all images are digits, or nearly: latent space has hardly any "
+        "gaps.",
         "Rows of digits that turn into one another.",
         4,
         measured=("half-way, latent: to a real image",),
@@ -162,6 +176,7 @@ EXHIBITS = (
         ("interpolate", "vae", "--space", "pixel"),
         "figure-5.png",
         "Interpolation in pixel space, between the same end points.",
+        "Mixing the pixels instead gives a fade, two digits on top of one another, which nobody would write.",
         "Rows of digits that fade into one another.",
         5,
         measured=("half-way, pixel: to a real image",),
@@ -171,15 +186,19 @@ EXHIBITS = (
         ("train", "ddpm"),
         "figure-6.png",
         "The same nine points of noise after so many epochs.",
+        "The longer the model trains, the cleaner the digits that it finds in one and the same noise.",
         "Squares of nine digits, noise at first, then ever clearer.",
         6,
-        measured=("times the floor", "precision", "recall", "sharpness"),
+        measured=(tables.HEADLINE, "precision", "recall", "sharpness"),
     ),
     Exhibit(
         ("reverse-trace", "ddpm", "--show-x0"),
         "figure-7.png",
         "The reverse process: four samples at eight timesteps, and under each the clean image that the model "
         "expects.",
+        "Sampling takes noise away step by step. Which digit it will be is decided early, while hardly "
+        "anything is to "
+        "be seen; strokes and edges come last.",
         "Rows that begin as noise and end as digits; the expected images begin as blurs.",
         7,
         facts=_steps,
@@ -187,9 +206,21 @@ EXHIBITS = (
         draw=_trace,
     ),
     Exhibit(
+        ("train", "cfg"),
+        "figure-8.png",
+        "Guided samples after so many epochs: a column a digit, each from the same noise.",
+        "This model is told which digit to draw, and guidance makes it insist: after the first epochs each "
+        "column is "
+        "the digit that it should be.",
+        "Rows of the digits 0 to 9, noise at first, then ever clearer.",
+        8,
+        measured=("label kept", tables.HEADLINE, "precision", "recall"),
+    ),
+    Exhibit(
         ("reverse-trace", "ddpm", "--num", "9", "--steps", "40", "--spacing", "trailing"),
         "reverse-trace.gif",
-        "The same process in motion.",
+        "The reverse process in motion.",
+        "What figure 7 shows, in forty steps.",
         "Nine digits coming out of noise.",
         facts=_steps,
         draw=_motion,
@@ -197,23 +228,17 @@ EXHIBITS = (
     Exhibit(
         ("sample", "ddpm", "--num", "100"),
         "ddpm-samples.png",
-        "100 samples.",
+        "100 samples of the diffusion model.",
+        "Beside those of the VAE they are sharp: each is one decision, not a mean of several.",
         "A grid of digits.",
         facts=_steps,
         draw=lambda subject: _samples(subject, 100),
     ),
     Exhibit(
-        ("train", "cfg"),
-        "figure-8.png",
-        "Guided samples after so many epochs: a column a digit, each from the same noise.",
-        "Rows of the digits 0 to 9, noise at first, then ever clearer.",
-        8,
-        measured=("label kept", "times the floor", "precision", "recall"),
-    ),
-    Exhibit(
         ("sample", "cfg", "--guidance-sweep", "-1,0,1,3,8"),
         "cfg-sweep.png",
         "The same noise under growing guidance w: −1 knows no label, 0 is the model as it was trained.",
+        "More guidance makes each digit more typical of its kind, and all of a kind more alike.",
         "Five rows of ten digits; in the first they are any, further down ever more typical.",
         facts=_steps,
         draw=_sweep,
@@ -222,111 +247,71 @@ EXHIBITS = (
         ("interpolate", "cfg", "--label", _LABELS, "--space", "label"),
         "cfg-interpolation.png",
         "From one label to another, by the same noise.",
+        "The handwriting stays, the digit changes: style is in the noise, the kind of digit in the label.",
         "Rows of threes that turn into eights.",
         draw=lambda subject: _walks(subject, "label", "slerp", labels(subject.model)),
     ),
 )
 
 
+def strip(subject: Subject) -> Drawing:
+    """Draw ten samples, by which the page begins."""
+    return Drawing(grid.grid(subject.model.sample(10, subject.seed), columns=5))
+
+
 def page(
     sources: Mapping[str, Source],
     headers: Mapping[str, ModelHeader],
     parameters: Mapping[str, int],
+    strips: Mapping[str, Path],
     drawn: Sequence[Drawn],
     colophon: Mapping[str, str],
 ) -> Page:
-    """Put the page together.
+    """Put the page together: pictures first, then numbers, then words.
 
     Args:
         sources: where the model of each family comes from.
         headers: what their files say of themselves.
         parameters: how many each has.
+        strips: a few samples of each.
         drawn: the figures.
         colophon: the machine and the versions.
 
     Raises:
         GenmnistError: the metrics or the evaluation of a run are damaged.
     """
-    evaluations = {family: found for family in sources if (found := sources[family].evaluation)}
-    lines = {
-        family: {name: value for name, value, _ in evaluated.rows(evaluations[family])}
-        if family in evaluations
-        else {}
-        for family in sources
-    }
-    sections = [_measured(sources, headers, parameters, evaluations)]
-    for family in sources:
-        described = FAMILIES[family]
-        pictures = [
-            Picture(
-                one.exhibit.caption,
-                one.exhibit.alt,
-                one.path,
-                one.command,
-                (one.exhibit.facts(one.facts) if one.facts else {})
-                | {name: lines[family][name] for name in one.exhibit.measured if name in lines[family]},
-                one.exhibit.number,
-            )
-            for one in drawn
-            if one.exhibit.family == family
-        ]
-        title = described.title[:1].upper() + described.title[1:]
-        sections.append(Section(title, described.story, pictures))
-    lead = (
-        "Variational autoencoders, denoising diffusion and classifier-free guidance on MNIST: the figures of "
-        "the reference report, a course report whose experiments genmnist repeats, each with the command "
-        "behind it, and a number beside every claim."
-    )
-    return Page("Generative models of handwritten digits", lead, sections, colophon)
+    found = {family: one for family in sources if (one := sources[family].evaluation)}
+    lines = {family: {line.name: line for line in tables.lines(one)} for family, one in found.items()}
 
+    def picture(one: Drawn) -> Picture:
+        exhibit = one.exhibit
+        known = lines.get(exhibit.family, {})
+        facts = {known[name].title: known[name].value for name in exhibit.measured if name in known}
+        facts |= exhibit.facts(one.facts) if one.facts else {}
+        text = f"{exhibit.caption} {exhibit.shows}"
+        return Picture(text, exhibit.alt, one.path, one.command, facts, exhibit.number)
 
-def _measured(
-    sources: Mapping[str, Source],
-    headers: Mapping[str, ModelHeader],
-    parameters: Mapping[str, int],
-    evaluations: Mapping[str, EvaluationDocument],
-) -> Section:
-    trained = [
-        [
-            family,
-            f"{headers[family].preset} ({source.model})",
-            f"{parameters[family]:,}",
-            *(_number(headers[family].metrics.get(name)) for name in ("step", "seconds", "val_loss")),
-        ]
-        for family, source in sources.items()
+    opening = [
+        Picture(_capital(FAMILIES[family].title), f"Ten digits: {FAMILIES[family].title}.", path)
+        for family, path in strips.items()
     ]
-    heads = ["family", "preset", "parameters", "steps", "seconds", "validation loss"]
-    note = "Losses of the VAE are nats an image, those of diffusion squared errors a pixel."
-    tables = [Table("What was trained.", heads, trained, note)]
-    if evaluations:
-        tables.append(_comparison(evaluations))
-        tables.append(
-            Table(
-                "What the reference report claims, and what the numbers say.",
-                ["claim", "measured", "verdict"],
-                [[claim.text, claim.measured, claim.verdict] for claim in claims.judge(evaluations)],
-            )
-        )
-    missing = [name for name, source in sources.items() if name not in evaluations and source.run]
-    text = (
-        "Distances are in the features of the classifier that ships with genmnist, real digits beside them."
+    sections = []
+    for family in sources:
+        title, own = _capital(FAMILIES[family].title), [one for one in drawn if one.exhibit.family == family]
+        pictures = [picture(one) for one in own if one.exhibit.number]
+        sections.append(Section(title, FAMILIES[family].story, pictures))
+    more = [picture(one) for one in drawn if not one.exhibit.number]
+    sections.append(Section("More pictures", "", more))
+    sections.append(measured.section(sources, headers, parameters, found))
+    lead = (
+        "Handwritten digits that no hand wrote, by three kinds of generative model that learned from MNIST. "
+        "Below are "
+        "the eight figures of the reference report, a course report whose experiments genmnist repeats, "
+        "each with "
+        "what it shows and the command behind it; then a number beside every claim."
     )
-    if missing:
-        asks = ", ".join(
-            f"genmnist evaluate {name} --model {shlex.quote(sources[name].model)}" for name in missing
-        )
-        text += f"\n\nNot measured yet: {', '.join(missing)}. To have it here: {asks}."
-    return Section("What was measured", text, tables)
+    return Page("Generative models of handwritten digits", lead, opening, sections, GLOSSARY, colophon)
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return "—"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"
-
-
-def _comparison(evaluations: Mapping[str, EvaluationDocument]) -> Table:
-    amounts = ", ".join(f"{found.samples.num:,} of {family}" for family, found in evaluations.items())
-    features = next(iter(evaluations.values())).samples.features
-    caption = f"Samples ({amounts}) against the test digits, in the features {features}."
-    return Table(caption, *evaluated.comparison(evaluations))
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

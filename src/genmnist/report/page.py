@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import jinja2
+from markupsafe import Markup, escape
 from PIL import Image, ImageSequence
 
 from genmnist.errors import GenmnistError
@@ -24,6 +25,8 @@ _WHITE = 240  # of 255: what is lighter in its corner is a plot on white, and is
 # What Pillow raises for files that are not what they should be.
 _UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, ZeroDivisionError, Image.DecompressionBombError)
 _NUMBER = re.compile(r"[<>≤≥≈~]?\s?[+−-]?\d[\d,.]*(e[+-]?\d+)?(\s?±\s?[\d,.]+)?(\s?([%×]|[^\W\d]\S*))?", re.I)
+_TALLEST = 640  # pixels: what is higher is shrunk until the reader asks for its full size
+_LONG = 30  # characters of a word of a command; longer ones may be broken where a path has a seam
 _NOTHING = {"", "-", "–", "—"}
 
 
@@ -98,13 +101,17 @@ class Page:
     Args:
         title: its heading.
         lead: what it shows and finds, in paragraphs parted by blank lines.
+        opening: pictures by which it begins, without numbers.
         sections: its body.
+        glossary: what words mean; wherever else one is used, it is linked to its line there.
         colophon: what it was made with, by name: machine, versions, seeds.
     """
 
     title: str
     lead: str
-    sections: Sequence[Section]
+    opening: Sequence[Picture] = ()
+    sections: Sequence[Section] = ()
+    glossary: Mapping[str, str] = field(default_factory=dict)
     colophon: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -115,7 +122,10 @@ def write(page: Page, path: Path) -> Path:
         GenmnistError: a picture cannot be read, or the file cannot be written.
         ValueError: two pictures have the same number.
     """
-    html = _template().render(page=page, sections=_placed(page))
+    opening = [(picture, _embed(picture.source)) for picture in page.opening]
+    html = _template(page.glossary).render(
+        page=page, opening=opening, sections=_placed(page), tallest=_TALLEST
+    )
     # What has no place in UTF-8, such as half a character in the name of a file, becomes a question mark.
     write_bytes(path, html.encode(errors="replace"))
     return path
@@ -200,9 +210,42 @@ def _uri(content: bytes, mime: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
-def _template() -> jinja2.Template:
+def _template(glossary: Mapping[str, str]) -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["paragraphs"] = lambda text: list(filter(None, re.split(r"\n\s*\n", text.strip())))
+    environment.filters["linked"] = lambda text: _linked(text, glossary)
+    environment.filters["anchor"] = _anchor
+    environment.filters["breakable"] = _breakable
     return environment.from_string(files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+
+
+def _linked(text: str, glossary: Mapping[str, str]) -> Markup:
+    """Return a text with the first use of each word of the glossary linked to its explanation."""
+    if not glossary:
+        return escape(text)
+    found, seen = Markup(), set[str]()
+    words = "|".join(re.escape(word) for word in sorted(glossary, key=len, reverse=True))
+    last = 0
+    for match in re.finditer(rf"(?<![\w-])({words})(?![\w-])", text):
+        if (word := match[0]) not in seen:
+            link = Markup('<a class="term" href="#{}">{}</a>').format(_anchor(word), word)
+            found += escape(text[last : match.start()]) + link
+            last = match.end()
+            seen.add(word)
+    return found + escape(text[last:])
+
+
+def _anchor(word: str) -> str:
+    return f"word-{re.sub(r'[^a-z0-9]+', '-', word.lower())}"
+
+
+def _breakable(command: str) -> Markup:
+    """Return a command that wraps between its words, and within the longest after / and comma alone."""
+
+    def span(word: str) -> Markup:
+        pieces = [word] if len(word) < _LONG else re.findall(r"[^/,]*[/,]|[^/,]+", word)
+        return Markup("<wbr>").join(map(Markup("<span>{}</span>").format, pieces))
+
+    return Markup(" ").join(map(span, command.split(" ")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ class Source:
     @property
     def model(self) -> str:
         """Return what `--model` takes."""
-        return str(self.run.folder) if self.run else "bundled"
+        return seen_from_here(str(self.run.folder)) if self.run else "bundled"
 
     @property
     def metrics(self) -> list[EpochMetrics]:
@@ -49,7 +51,7 @@ class Source:
     def training(self) -> str:
         """Return the command that trained it. Raises GenmnistError if the run's configuration is damaged."""
         if self.run:
-            return shlex.join(["genmnist", *self.run.config.command[1:]])
+            return shlex.join(["genmnist", *map(seen_from_here, self.run.config.command[1:])])
         card = (WEIGHTS / f"{self.family}.md").read_text("utf-8")
         return card.partition("| command | `")[2].partition("`")[0]
 
@@ -58,6 +60,16 @@ class Source:
         """Return what `genmnist evaluate` measured, if it did. Raises GenmnistError if it is damaged."""
         path = self.run.evaluation_file if self.run else WEIGHTS / f"{self.family}.json"
         return document.read(path) if path.exists() else None
+
+
+def seen_from_here(word: str) -> str:
+    """Return a word of a command; if it is a path, as it is seen from the working directory."""
+    option, equals, path = word.rpartition("=")
+    if not Path(path).is_absolute():
+        return word
+    with contextlib.suppress(ValueError):  # on Windows there is no way from one drive to another
+        path = os.path.relpath(path)
+    return f"{option}{equals}{path}"
 
 
 def sources(runs: Sequence[str | Path | Run]) -> dict[str, Source]:

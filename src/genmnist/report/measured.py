@@ -1,0 +1,89 @@
+"""The tables of the report page: how near to real images, all that was measured, and what was trained."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from genmnist.evaluation import tables
+from genmnist.evaluation.document import EvaluationDocument
+from genmnist.report import claims
+from genmnist.report.page import Section, Table
+from genmnist.report.sources import Source
+from genmnist.runs.documents import ModelHeader
+
+Evaluations = Mapping[str, EvaluationDocument]  # by family
+
+
+def section(
+    sources: Mapping[str, Source],
+    headers: Mapping[str, ModelHeader],
+    parameters: Mapping[str, int],
+    found: Evaluations,
+) -> Section:
+    """Return what was measured; see `genmnist.report.contents.page`."""
+    items = []
+    if found:
+        items = [_headlines(found), *_comparisons(found), _claims(found)]
+    items.append(_trained(sources, headers, parameters))
+    missing = {name: source for name, source in sources.items() if name not in found}
+    asks = (
+        f"genmnist evaluate {name} --model {shlex.quote(source.model)}" for name, source in missing.items()
+    )
+    text = f"Not measured yet: {', '.join(missing)}. To have it here: {', '.join(asks)}." if missing else ""
+    return Section("What was measured", text, items)
+
+
+def _headlines(found: Evaluations) -> Table:
+    rows = []
+    for family, one in found.items():
+        samples, amounts = one.samples, (one.samples.images, one.samples.real)
+        shares = (f"{part.manifold.precision:.2f}, {part.manifold.recall:.2f}" for part in amounts)
+        rows.append(
+            [family, *(tables.interval(part.frechet) for part in amounts), *shares, f"{samples.num:,}"]
+        )
+    heads = ["model", tables.HEADLINE, "of real images", "precision, recall", "of real images", "n"]
+    note = "The nearer a model comes to the numbers of real images beside it, the better."
+    if len(tables.by_basis(found)) > 1:
+        note += " These were not all measured alike, so compare each with the real images beside it alone."
+    return Table("How near the samples are to real images.", heads, rows, note)
+
+
+def _comparisons(found: Evaluations) -> list[Table]:
+    """Return a table for each basis: numbers of different data, features or n do not stand side by side."""
+    return [
+        Table(f"All that was measured of {', '.join(group)}: {basis}.", *tables.comparison(group))
+        for basis, group in tables.by_basis(found).items()
+    ]
+
+
+def _claims(found: Evaluations) -> Table:
+    return Table(
+        "What the reference report claims, and what the numbers say.",
+        ["claim", "measured", "verdict"],
+        [[claim.text, claim.measured, claim.verdict] for claim in claims.judge(found)],
+    )
+
+
+def _trained(
+    sources: Mapping[str, Source], headers: Mapping[str, ModelHeader], parameters: Mapping[str, int]
+) -> Table:
+    rows = []
+    for family, source in sources.items():
+        metrics = headers[family].metrics
+        loss, kind = metrics.get("val_loss"), "validation loss"
+        if metrics.keys() >= {"val_reconstruction", "val_kl"}:  # whatever weights the objective has
+            loss, kind = metrics["val_reconstruction"] + metrics["val_kl"], "negative ELBO"
+        amounts = (_count(metrics.get(name)) for name in ("step", "seconds"))
+        last = "—" if loss is None else f"{kind} {loss:.5g}"
+        model = f"{headers[family].preset} ({source.model})"
+        rows.append([family, model, f"{parameters[family]:,}", *amounts, last])
+    heads = ["family", "preset", "parameters", "steps", "seconds", "in the end"]
+    note = (
+        "The negative ELBO is in nats an image; the validation loss of diffusion is a squared error a pixel."
+    )
+    return Table("What was trained.", heads, rows, note)
+
+
+def _count(value: float | None) -> str:
+    return "—" if value is None else f"{value:,.0f}"
