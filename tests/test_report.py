@@ -17,6 +17,7 @@ from browser import chromium, inspect
 from conftest import Command, metadata, one_sentence, picture
 from genmnist.evaluation import document, tables
 from genmnist.report import measured, sources
+from genmnist.report.page import Table
 from genmnist.runs.find import WEIGHTS
 
 FAMILIES = ("vae", "ddpm", "cfg")
@@ -48,8 +49,9 @@ def test_all_eight_figures_stand_beside_the_page(report: Path) -> None:
     assert figures == [str(number) for number in range(1, 13)]  # in their order
     text = re.sub("<[^>]*>", "", page)
     assert "genmnist interpolate vae --space pixel --model bundled --seed 0 --out figure-5.png" in text
-    opening, measured, words = (page.index(part) for part in ('class="opening"', "Table 1", 'id="words"'))
-    assert opening < page.index("Figure 1") < page.index('id="figure-12"') < measured < words
+    parts = ('class="opening"', 'id="figure-1"', 'id="figure-12"', 'id="table-1"', 'id="words"')
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)  # pictures first, then numbers, then words
     distances = {
         family: document.read(WEIGHTS / f"{family}.json").samples.images.frechet for family in FAMILIES
     }
@@ -113,7 +115,9 @@ def test_runs_measured_otherwise_stand_apart(genmnist: Command, idx_folder: Path
         (True, True),
         (False, False),
     ]
-    assert "not all measured alike" in section.items[0].note
+    first = section.items[0]
+    assert isinstance(first, Table)
+    assert "not all measured alike" in first.note
 
 
 def test_commands_name_places_as_seen_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

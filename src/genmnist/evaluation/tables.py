@@ -8,7 +8,7 @@ from typing import NamedTuple
 from genmnist.evaluation.document import Basis, EvaluationDocument, Interval
 
 HEADLINE = "Fréchet distance"
-_LEAST_FOR_QUICK = 1_000  # samples; a distance of fewer says more about their number than about the model
+_ENOUGH = 1_000  # samples; a distance of fewer says more about their number than about the model
 
 
 class Line(NamedTuple):
@@ -33,8 +33,8 @@ def lines(document: EvaluationDocument) -> Iterator[Line]:
     yield Line(HEADLINE, interval(ours.frechet), interval(real.frechet) + fewer, num)
     yield Line("kernel distance", f"{ours.kernel:.5f}", f"{real.kernel:.5f}", num)
     for name in ("precision", "recall", "density", "coverage"):
-        shares = (f"{getattr(manifold, name):.3f}" for manifold in (ours.manifold, real.manifold))
-        yield Line(name, *shares, num=min(num, found.test_num or num))
+        share, theirs = (f"{getattr(manifold, name):.3f}" for manifold in (ours.manifold, real.manifold))
+        yield Line(name, share, theirs, min(num, found.test_num or num))
     yield Line("class imbalance", f"{found.imbalance:.3f}", "", num)
     if found.label_agreement is not None:
         yield Line("label kept", f"{found.label_agreement:.2%}", "", num)
@@ -105,11 +105,11 @@ def caveats(document: EvaluationDocument) -> list[str]:
         "test images": found.test_num,
         "training images beside them": found.real_num,
     }
-    few = [f"{count:,} {name}" for name, count in counts.items() if count and count < _LEAST_FOR_QUICK]
+    few = [f"{count:,} {name}" for name, count in counts.items() if count and count < _ENOUGH]
     if not few:
         return []
     return [
-        f"{' and '.join(few)} are few for a distance: below {_LEAST_FOR_QUICK:,} it says more about their "
+        f"{' and '.join(few)} are few for a distance: below {_ENOUGH:,} it says more about their "
         "number than about the model; compare it with that of real images beside it alone"
     ]
 
