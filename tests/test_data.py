@@ -196,7 +196,9 @@ def test_grey_arrays_of_any_form(images: Any, labels: Any) -> None:
 
 
 def test_colour_arrays() -> None:
-    splits = as_splits(((rgb(), numbered()), (rgb(4), numbered(4))))
+    first = rgb().transpose(0, 3, 1, 2)
+    splits = as_splits(((first, numbered()), (rgb(4), numbered(4))))
+    assert torch.equal(splits.validated_on_test().train.images, torch.from_numpy(rgb()))
     assert (splits.shape, splits.classes) == ((3, 6, 5), 4)
     assert torch.equal(splits.test.images, torch.from_numpy(rgb(4)))
 
@@ -205,22 +207,23 @@ def _floats(low: float, high: float) -> Any:
     return np.linspace(low, high, 600, dtype=np.float32).reshape(20, 6, 5)
 
 
+_STRETCHED = "255.0 * (images - images.min()) / (images.max() - images.min())"
 MENDED: list[tuple[Any, str]] = [
     (_floats(0, 1), "(255 * images).round().astype(numpy.uint8)"),
     (_floats(-1, 1), "(127.5 * (images + 1)).round().astype(numpy.uint8)"),
-    (_floats(0, 255), "images.round().astype(numpy.uint8)"),
-    (_floats(-3, 40), "(255.0 * (images - images.min()) / numpy.ptp(images)).round().astype(numpy.uint8)"),
-    (grey().astype(np.int32), "images.round().astype(numpy.uint8)"),
-    (grey().astype(np.uint16) * 257, "(images // 257).astype(numpy.uint8)"),
-    (grey() > 99, "255 * images.astype(numpy.uint8)"),
-    (grey().astype(object), "numpy.array(images.tolist(), numpy.uint8)"),
-    (rgb().transpose(0, 3, 1, 2), "images.transpose(0, 2, 3, 1)"),
+    (_floats(0, 255), "(images).round().astype(numpy.uint8)"),
+    (_floats(-3, 40), f"({_STRETCHED}).round().astype(numpy.uint8)"),
+    (grey().astype(np.int32), "(images).round().astype(numpy.uint8)"),
+    (grey().astype(np.uint16) * 257, f"({_STRETCHED}).round().astype(numpy.uint8)"),
+    (grey() > 99, "(255 * images).round().astype(numpy.uint8)"),
+    ((grey() > 99).astype(np.uint8), "(255 * images).round().astype(numpy.uint8)"),
+    (torch.rand(20, 6, 5).half(), "(255 * images).round().to(torch.uint8)"),
+    (torch.rand(20, 6, 5).bfloat16() - 0.5, "(127.5 * (images + 1)).round().to(torch.uint8)"),
+    (torch.arange(600).reshape(20, 6, 5), f"({_STRETCHED}).round().to(torch.uint8)"),
+    (torch.rand(20, 6, 5) > 0.5, "(255 * images).round().to(torch.uint8)"),
     (np.concatenate([rgb(), rgb()], -1)[..., :4], "images[..., :3]"),
-    (rgb()[..., :2], "images[..., 0]"),
     (grey().reshape(20, 30), "images.reshape(-1, height, width)"),
     (grey(20, 6, 6).reshape(20, 36), "images.reshape(-1, 6, 6)"),
-    (np.zeros((4, 2000, 10), np.uint8), "images[:, ::2, ::2]"),
-    (np.zeros((4, 1, 10, 1025), np.uint8), "images[:, :, ::2, ::2]"),
 ]
 
 
@@ -231,17 +234,40 @@ def test_wrong_images_are_told_the_line_that_mends_them(images: Any, mend: str) 
     assert str(caught.value).startswith("mine has images")
     assert f"`images = {mend}`" in str(caught.value)
     if "height" not in mend:
-        mended = eval(mend, {"numpy": np, "images": images})
+        mended = eval(mend, {"numpy": np, "torch": torch, "images": images})
         assert as_splits((mended, numbered(len(mended)))).shape[1] > 0
 
 
-def test_a_tensor_of_floats_is_told_so_too() -> None:
-    with pytest.raises(UsageError, match="float16"):
-        as_splits((torch.rand(9, 8, 8).half(), numbered(9)))
-    with pytest.raises(UsageError, match="255 \\* images"):
-        as_splits((torch.rand(9, 8, 8).bfloat16(), numbered(9)))
-    with pytest.raises(UsageError, match="nan_to_num"):
-        as_splits((np.full((9, 8, 8), np.nan), numbered(9)))
+@pytest.mark.parametrize(
+    "images", [np.full((9, 8, 8), np.nan), np.full((9, 8, 8), "7"), np.full((9, 8, 8), None)]
+)
+def test_pixels_that_are_no_numbers(images: Any) -> None:
+    with pytest.raises(
+        UsageError, match="not all of them numbers; genmnist takes uint8, 0 black to 255 white"
+    ):
+        as_splits((images, numbered(9)))
+
+
+def test_sides_are_bounded() -> None:
+    with pytest.raises(UsageError, match=r"\[4, 10, 1025\]; genmnist takes sides up to 1024"):
+        as_splits((np.zeros((4, 10, 1025), np.uint8), numbered(4)))
+
+
+def test_images_without_labels_are_of_one_class() -> None:
+    splits = as_splits((grey(), None))
+    assert splits.classes == 1
+    assert not any(part.labels.any() for part in splits)
+
+
+def test_labels_that_count_from_one_leave_no_class_empty() -> None:
+    labels = numbered() % 4 + 1
+    with pytest.raises(
+        UsageError, match="labels from 1 on, and classes are counted from 0: `labels = labels - 1`"
+    ):
+        as_splits((grey(), labels))
+    assert as_splits((grey(), labels - 1)).classes == 4
+    part = data.Dataset("mine", torch.from_numpy(grey()), torch.from_numpy(labels))
+    assert as_splits(Splits(part, part, part)).classes == 5
 
 
 @pytest.mark.parametrize(
@@ -253,6 +279,8 @@ def test_a_tensor_of_floats_is_told_so_too() -> None:
         (numbered() + 0.5, "numpy.unique(labels, return_inverse=True)[1]"),
         (numbered().astype(np.float32), "labels.astype(numpy.int64)"),
         (numbered() > 1, "labels.astype(numpy.int64)"),
+        (torch.from_numpy(numbered()).float(), "labels.long()"),
+        (torch.from_numpy(numbered()) - 3, "torch.unique(labels, return_inverse=True)[1]"),
         (np.eye(20), "labels.argmax(1)"),
         (numbered()[:, None], "labels.reshape(-1)"),
     ],
@@ -261,7 +289,7 @@ def test_wrong_labels_are_told_the_line_that_mends_them(labels: Any, mend: str) 
     with pytest.raises(UsageError) as caught:
         as_splits((grey(), labels), "mine")
     assert f"`labels = {mend}`" in str(caught.value)
-    as_splits((grey(), eval(mend, {"numpy": np, "labels": labels})))
+    as_splits((grey(), eval(mend, {"numpy": np, "torch": torch, "labels": labels})))
 
 
 @pytest.mark.parametrize(
@@ -277,14 +305,14 @@ def test_wrong_labels_are_told_the_line_that_mends_them(labels: Any, mend: str) 
         ({}, "a mapping of nothing"),
         ((grey(), numbered(7)), "images, labels = images[:7], labels[:7]"),
         ((grey(0), numbered(0)), "no images ([0, 6, 5])"),
-        ((grey(2), numbered(2)), "too few images: 2"),
-        (((grey(1), numbered(1)), (grey(), numbered())), "too few training images: 1"),
+        ((grey(2), numbered(2)), "too few images to hold some out: 2"),
+        (((grey(1), numbered(1)), (grey(), numbered())), "too few images to hold some out: 1"),
         (((grey(), numbered()), (rgb(), numbered())), "[6, 5] for train but [6, 5, 3] for test"),
         ((grey(), [[1], [1, 2]]), "labels"),
     ],
 )
 def test_what_is_no_data_gets_a_sentence(given_data: Any, sentence: str) -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(GenmnistError) as caught:
         as_splits(given_data, "mine")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)

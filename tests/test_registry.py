@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -79,6 +80,29 @@ def test_unknown_names_are_answered_with_the_choices(kind: str) -> None:
     assert all(name in parts and parts.origin(name) == "" for name in parts.names())
     with pytest.raises(UsageError, match=f"there is a {parts.kind} {parts.names()[0]!r} already"):
         parts.register(parts.names()[0])(object())
+
+
+def test_names_are_lower_case_and_taken_once_a_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: Registry[Any] = Registry("thing", "nowhere", {})
+    for name in ("Fast", "two words", "", "-fast", "naïve"):
+        with pytest.raises(UsageError, match="is no name for a thing: take lower-case letters, digits and"):
+            parts.register(name)
+    monkeypatch.setattr(registry, "THINGS", parts, raising=False)
+    line = "from genmnist.registry import THINGS\nTHINGS.register('fast')(1)\n"
+    plugin = tmp_path / "things.py"
+    plugin.write_text(line + "THINGS.register('fast')(2)\n")
+    with pytest.raises(
+        UsageError, match=r"there is a thing 'fast' already, of .*things.py: take another name"
+    ):
+        registry.plugin(plugin)
+    plugin.write_text(line)
+    registry.plugin(plugin)  # once it is mended
+    assert parts["fast"] == 1
+    for value in (1, 2):
+        parts.register("mine")(value)  # as a cell of a notebook that is run again does
+    assert parts["mine"] == 2
 
 
 @pytest.mark.parametrize("kind", ALL)

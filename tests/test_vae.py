@@ -186,3 +186,14 @@ def test_a_vae_is_not_guided(small_vae: VAE) -> None:
         small_vae.sample(1, guide=guide)
     with pytest.raises(UsageError, match="cannot be guided"):
         small_vae.request(guide=guide)
+
+
+@pytest.mark.parametrize(("network", "hidden", "width"), [("mlp", 0, 400), ("conv", 0, 32), ("conv", 8, 8)])
+def test_each_network_has_a_width_that_suits_it(network: str, hidden: int, width: int) -> None:
+    options = VAEOptions(network=network, hidden=hidden)
+    assert options.suited("cpu").hidden == options.width == width
+    if hidden:
+        built, said = (VAE(each).state_dict() for each in (options, options.suited("cpu")))
+        assert {name: value.shape for name, value in built.items()} == {
+            name: value.shape for name, value in said.items()
+        }

@@ -24,13 +24,95 @@ CASES = {
     "genmnist.train('vae', network=torch.nn.Linear, steps=1, out='run')": "`network` must be an nn.Module",
     "genmnist.train('ddpm', network=torch.nn.Conv2d(1, 1, 3), recipe={'optimizer': 'adamw'}, out='run')":
         "the `network` cannot be trained on these images: TypeError",
+    "genmnist.train('ddpm', network='plain', out='run')":
+        "`network` takes a module; choose a registered one by options={'network': 'plain'}",
+    "genmnist.train('vae', dataset=(images, labels), out='run')":
+        "a data set is chosen by its name, such as mnist: give arrays as `data`",
+    "genmnist.train('cfg', data=(images, None), steps=1, out='run')":
+        "a cfg is for two classes or more, and these data have one: give labels that differ",
+    "diffusion(noise_schedule='tensor')": "the noise schedule tensor must return a Schedule, not Tensor",
+    "diffusion(noise_schedule='list')":
+        "the noise schedule list must be a tensor of float64 [timesteps], not list",
+    "diffusion(noise_schedule='float32')":
+        "the noise schedule float32 must be a tensor of float64 [timesteps], not torch.float32 [64]",
+    "diffusion(noise_schedule='rising')":
+        "the log-SNRs of the noise schedule rising must be finite and fall at every timestep",
+    "diffusion(noise_schedule='infinite')":
+        "the log-SNRs of the noise schedule infinite must be finite and fall at every timestep",
+    "diffusion(network='none')": "the network none must be built as an nn.Module, not NoneType",
+    "VAE(VAEOptions(network='none'))": "the autoencoder none must be built as an nn.Module, not NoneType",
+    "diffusion(network='number')":
+        "the `network` answers float to images of [1, 1, 28, 28]: it must answer in their shape",
+    **{f"diffusion().sample(1, sampler='{name}')":
+        f"the `sampler` {name} must be a generator that yields a Step, with images of [1, 1, 28, 28], for"
+        for name in ("returns-none", "returns-image", "yields-none", "yields-image", "yields-nothing",
+                     "cuts")},
+    "FAMILIES['walker'].model_class": "the family walker lists interpolate, but its models have no prior()",
+    "FAMILIES['settler'].model_class": "the family settler lists reverse, but its models have no trace()",
 }  # fmt: skip
 
 _PROGRAM = """
 import json, sys, torch, genmnist
 from genmnist.models import ConditionalDiffusion
 from genmnist.families.cfg import ConditionalOptions
+from dataclasses import replace
+from genmnist.diffusion.samplers import Step
+from genmnist.diffusion.schedules import Schedule
+from genmnist.families.ddpm import DiffusionOptions
+from genmnist.families.vae import VAEOptions
+from genmnist.models import VAE, Diffusion
+from genmnist.registry import AUTOENCODERS, FAMILIES, NETWORKS, SAMPLERS, SCHEDULES
+
 model, said = ConditionalDiffusion(ConditionalOptions(size="tiny")), {}
+images, labels = torch.randint(0, 256, (30, 8, 8), dtype=torch.uint8), torch.arange(30) % 3
+falling = torch.linspace(9, -9, 64, dtype=torch.float64)
+SCHEDULES.register("tensor")(lambda timesteps: falling)
+SCHEDULES.register("list")(lambda timesteps: Schedule("list", falling.tolist()))
+SCHEDULES.register("float32")(lambda timesteps: Schedule("float32", falling.float()))
+SCHEDULES.register("rising")(lambda timesteps: Schedule("rising", -falling))
+SCHEDULES.register("infinite")(lambda timesteps: Schedule("infinite", falling / 0))
+for parts in (NETWORKS, AUTOENCODERS):
+    parts.register("none")(lambda options: None)
+
+@NETWORKS.register("number")
+class Number(torch.nn.Module):
+    def __init__(self, options):
+        super().__init__()
+    def forward(self, x, log_snr, labels=None):
+        return 0.5
+
+@SAMPLERS.register("returns-none")
+def returns_none(denoise, x, schedule, timesteps):
+    return None
+
+@SAMPLERS.register("returns-image")
+def returns_image(denoise, x, schedule, timesteps):
+    return x
+
+@SAMPLERS.register("yields-none")
+def yields_none(denoise, x, schedule, timesteps):
+    yield None
+
+@SAMPLERS.register("yields-image")
+def yields_image(denoise, x, schedule, timesteps):
+    yield x
+
+@SAMPLERS.register("yields-nothing")
+def yields_nothing(denoise, x, schedule, timesteps):
+    yield from ()
+
+@SAMPLERS.register("cuts")
+def cuts(denoise, x, schedule, timesteps):
+    yield Step(0.0, x[..., 1:], x)
+
+FAMILIES.register("walker")(replace(FAMILIES["classifier"], name="walker", commands={"interpolate": ""}))
+FAMILIES.register("settler")(replace(FAMILIES["vae"], name="settler", measures=("reverse",)))
+
+def diffusion(**options):
+    model = Diffusion(DiffusionOptions(size="tiny", timesteps=64, **options)).eval()
+    model.losses(torch.rand(1, 1, 28, 28), torch.zeros(1, dtype=torch.int64))
+    return model
+
 for code in json.load(sys.stdin):
     try:
         exec(code)

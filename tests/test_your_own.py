@@ -194,29 +194,35 @@ def test_the_sampler_of_the_page_is_the_one_it_says(folder: Path) -> None:
 def test_the_python_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """Run its blocks of Python in order, in one namespace, as somebody would who pastes them."""
     load: Any = library.load
-    train = library.train
+    train, resume_ = library.train, library.resume
     small: dict[str, Any] = {"device": "cpu", "sample_every": 0, "recipe": {"batch_size": 20}}
 
+    resumed = []
+
+    def interrupt(event: Any, trainer: Any) -> None:
+        if trainer.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
     def short(family: str, *, steps: int = 500, **more: Any) -> Run:
-        return train(family, steps=steps // 20, **small | {"data": tiny_data()} | more)
+        stopped = {"listen": interrupt} if more["out"] == "runs/long" else {}
+        return train(family, steps=steps // 20, **small | {"data": tiny_data()} | more | stopped)
+
+    def resume(folder: str, **more: Any) -> Run:
+        resumed.append(folder)
+        return resume_(folder, "cpu", **more)
 
     monkeypatch.setattr(library, "train", short, raising=False)
+    monkeypatch.setattr(library, "resume", resume, raising=False)
     monkeypatch.setattr(
         library, "load", lambda *given, **more: load(*given, device="cpu", **more), raising=False
     )
     names: dict[str, Any] = {"genmnist": library}
     for block in blocks("py"):
-        if "genmnist.resume(" in block:
-            for name in ("own-network", "own-data"):
-                (folder / "runs" / name / "summary.json").unlink()
-            block = block.replace("data=", "device='cpu', data=").replace(
-                "network=Plain", "data=tiny(), network=Plain"
-            )
-            names["tiny"] = tiny_data
         exec(compile(block, str(PAGE), "exec"), names)
     assert names["images"].shape == (300, 20, 20)
-    assert Run("runs/own-network").finished
-    assert Run("runs/own-data").finished
+    assert resumed == ["runs/long"]
+    assert Run("runs/long").finished
+    assert Run("runs/by-name").config.options["network"] == "plain"
     lines = capsys.readouterr().out.split("\n")
     assert len(lines) > 1
     assert re.match(r"1 \d+\.\d+", lines[0])

@@ -100,7 +100,7 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cpu":
-        native = torch.ops.mkldnn._is_mkldnn_bf16_supported()  # of which torch has no public name yet
+        native = torch.backends.cpu.get_cpu_capability().startswith("AVX512")  # what oneDNN's kernels need
     else:
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bfloat16" if native else "float32"

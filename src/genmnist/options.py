@@ -27,9 +27,9 @@ def named(registry: Registry[Any], text: str) -> msgspec.Meta:
     return msgspec.Meta(description=text, extra={"registry": registry})
 
 
-def internal() -> msgspec.Meta:
+def internal(low: float | None = None, high: float | None = None) -> msgspec.Meta:
     """Annotate a field that follows from the data, and that nobody types."""
-    return msgspec.Meta(extra={"internal": True})
+    return msgspec.Meta(ge=low, le=high, extra={"internal": True})
 
 
 class Field(msgspec.Struct, frozen=True):

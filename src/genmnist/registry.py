@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -50,11 +51,19 @@ class UnknownNameError(UsageError):
         self.kind, self.name = kind, name
 
 
+@dataclass(frozen=True, eq=False)
+class _Loading:
+    """One import of a plugin."""
+
+    name: str
+
+
 @dataclass(frozen=True)
 class _Entry:
     part: Any  # the part itself, or where it is
     origin: str = ""  # the plugin or module that registered it; empty for ours
     facts: Mapping[str, Any] = field(default_factory=dict)
+    loading: _Loading | None = None  # the import that registered it
 
 
 class Registry(Generic[T]):
@@ -63,15 +72,15 @@ class Registry(Generic[T]):
     Args:
         kind: what they are, in words.
         module: where our own are defined.
-        ours: the attribute of that module by name; or the attribute and facts, by keyword.
+        ours: by name, what each is called there, or the part itself; and facts, if there are any.
     """
 
-    def __init__(self, kind: str, module: str, ours: Mapping[str, str | tuple[str, dict[str, Any]]]) -> None:
+    def __init__(self, kind: str, module: str, ours: Mapping[str, str | tuple[Any, dict[str, Any]]]) -> None:
         self.kind = kind
         self._entries: dict[str, _Entry] = {}
         for name, value in ours.items():
-            attribute, facts = (value, {}) if isinstance(value, str) else value
-            self._entries[name] = _Entry(f"{module}:{attribute}", facts=facts)
+            part, facts = (value, {}) if isinstance(value, str) else value
+            self._entries[name] = _Entry(f"{module}:{part}" if isinstance(part, str) else part, facts=facts)
 
     def register(self, name: str, **facts: Any) -> Callable[[T], T]:
         """Return a decorator that registers a part under a name.
@@ -81,18 +90,24 @@ class Registry(Generic[T]):
             facts: what is known of it without calling it, such as the number of `steps` that suits a sampler.
 
         Raises:
-            UsageError: another part has this name.
+            UsageError: another part has this name, or nobody could type it.
         """
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
+            raise UsageError(
+                f"{name!r:.60} is no name for a {self.kind}: take lower-case letters, digits and dashes"
+            )
 
         def add(part: T) -> T:
             # A family is an object; its model tells where it is from.
             module = getattr(getattr(part, "model", part), "__module__", None) or "Python"
-            origin = _loading[-1] if _loading else str(module)
+            loading = _loading[-1] if _loading else None
+            origin = loading.name if loading else str(module)
             before = self._entries.get(name)
-            if before is not None and before.origin != origin:
+            # A notebook's cell that is run again replaces its part, as a plugin does that was mended.
+            if before is not None and (before.origin != origin or (loading and before.loading is loading)):
                 owner = before.origin or "genmnist itself"
                 raise UsageError(f"there is a {self.kind} {name!r} already, of {owner}: take another name")
-            self._entries[name] = _Entry(part, origin, facts)
+            self._entries[name] = _Entry(part, origin, facts, loading)
             return part
 
         return add
@@ -136,7 +151,7 @@ class Registry(Generic[T]):
         return self._entries[name]
 
 
-_loading: list[str] = []  # the plugins that are being imported, innermost last
+_loading: list[_Loading] = []  # the plugins that are being imported, innermost last
 _loaded: set[str] = set()
 
 
@@ -162,7 +177,7 @@ def plugin(target: str | Path) -> None:
         key = module = name
     if key in _loaded:
         return
-    _loading.append(name)
+    _loading.append(_Loading(name))
     try:
         if key == module:
             importlib.import_module(module)
@@ -242,31 +257,42 @@ def _place(error: BaseException, path: Path) -> str:
     return f" (line {lines[-1]})" if lines else ""
 
 
+def _alike(*names: str) -> dict[str, str]:
+    """Return the attributes of parts that are called as their functions are."""
+    return {name: name.replace("-", "_") for name in names}
+
+
+def _own(options: Any) -> Any:
+    """Refuse to build a network that only its owner has. Raises UsageError."""
+    raise UsageError(
+        "this model's network was given from Python: give it there again, `network=…`, or register it"
+    )
+
+
+# A network that was given from Python, by the name under which it is recorded.
+_OWN = (_own, {"hidden": True})
+
 # The tables of our own parts. The facts of a sampler are the settings that suit it, and its parameters:
 # `noise` where it draws fresh noise on its way, `eta` where that is a share.
 NETWORKS: Registry[Callable[[Any], Any]] = Registry(
-    "network", "genmnist.nn.unet", {"unet": "build", "own": ("own", {"hidden": True})}
+    "network", "genmnist.nn.unet", {"unet": "build", "own": _OWN}
 )
 AUTOENCODERS: Registry[Callable[[Any], Any]] = Registry(
-    "autoencoder", "genmnist.nn.vae", {"mlp": "MLP", "conv": "Conv", "own": ("own", {"hidden": True})}
+    "autoencoder",
+    "genmnist.nn.vae",
+    {"mlp": ("MLP", {"width": 400}), "conv": ("Conv", {"width": 32}), "own": _OWN},
 )
 SCHEDULES: Registry[Callable[..., Any]] = Registry(
-    "noise schedule",
-    "genmnist.diffusion.schedules",
-    {"linear": "linear", "cosine": "cosine", "arctan": "arctan", "straight": "straight"},
+    "noise schedule", "genmnist.diffusion.schedules", _alike("linear", "cosine", "arctan", "straight")
 )
 TARGETS: Registry[Callable[..., Any]] = Registry(
-    "target", "genmnist.diffusion.targets", {"epsilon": "epsilon", "x0": "x0", "v": "v", "flow": "flow"}
+    "target", "genmnist.diffusion.targets", _alike("epsilon", "x0", "v", "flow")
 )
 WEIGHTS: Registry[Callable[..., Any]] = Registry(
-    "weight",
-    "genmnist.diffusion.targets",
-    {"simple": "simple", "min-snr": "min_snr", "likelihood": "likelihood"},
+    "weight", "genmnist.diffusion.targets", _alike("simple", "min-snr", "likelihood")
 )
 TIMES: Registry[Callable[..., Any]] = Registry(
-    "distribution of times",
-    "genmnist.diffusion.times",
-    {"uniform": "uniform", "logit-normal": "logit_normal", "log-normal": "log_normal"},
+    "distribution of times", "genmnist.diffusion.times", _alike("uniform", "logit-normal", "log-normal")
 )
 _PLAIN = ("denoise", "x", "schedule", "timesteps")
 SAMPLERS: Registry[Callable[..., Any]] = Registry(
@@ -276,20 +302,12 @@ SAMPLERS: Registry[Callable[..., Any]] = Registry(
         "dpm-solver": ("dpm_solver", {"steps": 16, "parameters": _PLAIN}),
         "heun": ("heun", {"steps": 12, "parameters": _PLAIN}),
         "ddim": ("ddim", {"steps": 50, "parameters": (*_PLAIN, "noise", "eta")}),
-        "ancestral": (
-            "ancestral",
-            {
-                "steps": 1000,
-                "spacing": "trailing",
-                "parameters": (*_PLAIN, "noise", "variance", "gradient"),
-            },
-        ),
+        "ancestral": ("ancestral", {"steps": 1000, "spacing": "trailing",
+                                    "parameters": (*_PLAIN, "noise", "variance", "gradient")}),
     },
-)
+)  # fmt: skip
 SPACINGS: Registry[Callable[..., Any]] = Registry(
-    "spacing",
-    "genmnist.diffusion.spacings",
-    {"shifted": "shifted", "trailing": "trailing", "leading": "leading", "log-snr": "log_snr"},
+    "spacing", "genmnist.diffusion.spacings", _alike("shifted", "trailing", "leading", "log-snr")
 )
 DATASETS: Registry[Callable[[], Any]] = Registry(
     "data set",
@@ -298,16 +316,10 @@ DATASETS: Registry[Callable[[], Any]] = Registry(
         "mnist": ("mnist", {"about": "70,000 handwritten digits (LeCun et al. 1998)"}),
         "fashion-mnist": ("fashion_mnist", {"about": "ten kinds of clothing (Xiao et al. 2017)"}),
         "kmnist": ("kmnist", {"about": "ten cursive Japanese characters (Clanuwat et al. 2018)"}),
-        "emnist-digits": (
-            "emnist_digits",
-            {"about": "280,000 digits from the same source (Cohen et al. 2017)"},
-        ),
+        "emnist-digits": ("emnist_digits", {"about": "280,000 digits of its source (Cohen et al. 2017)"}),
         "qmnist": ("qmnist", {"about": "MNIST rebuilt from its source (Yadav & Bottou 2019)"}),
-        "cifar10": (
-            "cifar10",
-            {"about": "ten kinds of animals and vehicles, 32 x 32 in colour (Krizhevsky 2009)"},
-        ),
-        "svhn": ("svhn", {"about": "digits of house numbers, 32 x 32 in colour (Netzer et al. 2011)"}),
+        "cifar10": ("cifar10", {"about": "ten kinds of animals and vehicles, in colour (Krizhevsky 2009)"}),
+        "svhn": ("svhn", {"about": "digits of house numbers, in colour (Netzer et al. 2011)"}),
     },
 )
 FAMILIES: Registry[Family] = Registry(

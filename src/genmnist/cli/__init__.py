@@ -99,8 +99,9 @@ def _with_dashes(sentence: str, words: Sequence[str]) -> str:
 
 def _names(command: Any) -> dict[str, str]:
     """Return the options of a command by the names of their arguments."""
-    options = (parameter for parameter in command.params if parameter.param_type_name == "option")
-    return {option.name: option.opts[0] for option in options}
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    off = {word.strip("-").replace("-", "_"): word for option in options for word in option.secondary_opts}
+    return off | {option.name: option.opts[0] for option in options}
 
 
 def _fail(sentence: str, status: int) -> NoReturn:

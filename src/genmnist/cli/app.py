@@ -31,10 +31,10 @@ _ABOUT = "Train, sample, explore and measure generative models of handwritten di
 # By command: what it does, and the function that makes it for one family.
 _BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
     "train": ("Train a model; the run goes into a folder of its own.", train.command),
-    "sample": ("Draw new digits from a model.", sample.command),
+    "sample": ("Draw new images from a model.", sample.command),
     "traverse": ("Move one latent factor at a time.", traverse.command),
-    "interpolate": ("Walk from one digit to another.", interpolate.command),
-    "reverse-trace": ("Watch digits come out of noise.", reverse_trace.command),
+    "interpolate": ("Walk from one image to another.", interpolate.command),
+    "reverse-trace": ("Watch images come out of noise.", reverse_trace.command),
     "evaluate": ("Measure a model, or images from anywhere.", evaluate.command),
 }
 _OTHERS: dict[str, Callable[..., None]] = {

@@ -21,7 +21,7 @@ Label = Annotated[
     str | None,
     typer.Option(
         "--label",
-        help="Which digits, in turn: 7, or 3,1,4, or 0-9.",
+        help="Which labels, in turn: 7, or 3,1,4, or 0-9.",
         show_default="all",
         rich_help_panel=_PANEL,
     ),

@@ -241,7 +241,8 @@ class Data:
     def given(self) -> dict[str, Any]:
         """Return what was given, as `genmnist.data.load` takes it. Raises UsageError if it makes no sense."""
         if self.data_dir is None:
-            for name, value in (("image_size", self.image_size), ("colour", self.colour)):
+            colour = "grey" if self.colour is False else "colour"
+            for name, value in (("image_size", self.image_size), (colour, self.colour)):
                 if value is not None:
                     raise UsageError(f"`{name}` is for the images of a folder: name one by `data_dir`")
         elif self.dataset is not None:

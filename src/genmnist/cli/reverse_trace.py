@@ -21,7 +21,7 @@ def command(family: Family) -> Callable[..., None]:
         common: opt.Common,
         request: NoLabels,
         how: dict[str, Any],
-        num: Annotated[int, typer.Option("--num", "-n", help="How many digits.", min=1, max=100)] = 4,
+        num: Annotated[int, typer.Option("--num", "-n", help="How many images.", min=1, max=100)] = 4,
         timesteps: Annotated[
             str | None,
             typer.Option(
@@ -34,7 +34,7 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option("--show-x0", help="Show the clean image predicted at each of them, underneath."),
         ] = False,
         out: Annotated[
-            Path, typer.Option(help=".png: a row a digit; .gif: the steps of the sampler in motion.")
+            Path, typer.Option(help=".png: a row an image; .gif: the steps of the sampler in motion.")
         ] = Path(f"{family.name}-reverse-trace.png"),
     ) -> None:
         output = Output(f"reverse-trace {family.name}", common.as_json, common.quiet)

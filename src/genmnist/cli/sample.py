@@ -74,7 +74,7 @@ def command(family: Family) -> Callable[..., None]:
         out: Annotated[
             Path,
             typer.Option(
-                help=".png: a grid; .gif: the digits as they emerge; .npz: arrays; a folder: a PNG each."
+                help=".png: a grid; .gif: the images as they emerge; .npz: arrays; a folder: a PNG each."
             ),
         ] = Path(f"{family.name}-samples.png"),
     ) -> None:
@@ -124,5 +124,5 @@ def command(family: Family) -> Callable[..., None]:
 def _check_fits(total: int, out: Path) -> None:
     if total > _MOST.get(out.suffix, total):
         raise UsageError(
-            f"{total:,} digits do not fit into a picture: write them to an .npz file or a folder"
+            f"{total:,} images do not fit into a picture: write them to an .npz file or a folder"
         )

@@ -1,7 +1,8 @@
-"""Images that a user hands over as arrays, checked; each sentence says which line of NumPy mends them."""
+"""Images that a user hands over as arrays, checked; a sentence gives the line that mends what is wrong."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from genmnist.data.holdout import Arrays, named, split_in_three, split_seeded
 from genmnist.errors import UsageError
 
 _MOST_CLASSES = 10_000
-
+_PARTS = ({"train"}, {"train", "test"}, {"train", "validation", "test"})
 _FORMS = "genmnist takes (images, labels), ((images, labels), (images, labels)) for train and test, or Splits"
+# What brings pixels between two values to those from 0 to 255.
+_RANGES = {(0, 1): "255 * images", (-1, 1): "127.5 * (images + 1)", (0, 255): "images"}
+_OTHER_RANGE = "255.0 * (images - images.min()) / (images.max() - images.min())"
 
 
 def as_splits(data: object, name: str = "data") -> Splits:
@@ -25,61 +29,53 @@ def as_splits(data: object, name: str = "data") -> Splits:
         data: `Splits`; a pair (images, labels), of which a tenth is held out for validation and another for
             test, always the same; two such pairs, train and test, where a tenth of train is held out; or
             three, train, validation and test. Pairs may stand in a mapping with these names. Images are
-            uint8, grey [n, h, w], [n, h, w, 1] or [n, 1, h, w], or colour [n, h, w, 3]; labels are integers
-            from 0 on, [n]. Arrays of NumPy and tensors will do.
+            uint8, grey [n, h, w], [n, h, w, 1] or [n, 1, h, w], or colour [n, h, w, 3] or [n, 3, h, w];
+            labels are integers from 0 on, [n], or None, which is label 0 for all. Arrays of NumPy and
+            tensors will do.
         name: what the set is called.
 
     Raises:
-        UsageError: the data are something else; the sentence gives the line of NumPy that mends them.
+        UsageError: the data are something else; the sentence gives the line that mends them.
+        GenmnistError: there are too few images to hold some out.
     """
     if isinstance(data, Splits):
         return _checked(data, name)
-    pairs = _pairs(data, name)
-    parts = {split: _arrays(pair, name, split) for split, pair in pairs.items()}
+    parts = {split: _arrays(pair, name, split) for split, pair in _pairs(data, name).items()}
     _one_shape(name, {split: images.shape[1:] for split, (images, _) in parts.items()})
-    if "test" not in parts:
-        if (count := len(parts["train"][0])) < 3:
-            raise UsageError(
-                f"{name} has too few images: {count}; 3 are the least, one of them for each part"
-            )
-        return split_in_three(name, parts["train"])
-    if "validation" in parts:
-        return named(name, **parts)
-    if len(parts["train"][0]) < 2:
+    if parts["train"][1].min() == 1:
         raise UsageError(
-            f"{name} has too few training images: 1; 2 are the least, one of them for validation"
+            f"{name} has labels from 1 on, and classes are counted from 0: `labels = labels - 1`, or build "
+            "`Splits` if class 0 is to stay empty"
         )
-    return split_seeded(name, parts["train"], parts["test"])
+    if len(parts) == 1:
+        return split_in_three(name, parts["train"])
+    return split_seeded(name, **parts) if len(parts) == 2 else named(name, **parts)
 
 
 def _pairs(data: Any, name: str) -> dict[str, Any]:
     """Return the pairs by split."""
     if isinstance(data, dict):
-        if set(data) in ({"train"}, {"train", "test"}, {"train", "validation", "test"}):
-            return data
-        raise UsageError(
-            f"{name} is a mapping of {', '.join(map(repr, data)) or 'nothing'}; "
-            "genmnist takes 'train', 'test' and, if you like, 'validation', each (images, labels)"
-        )
+        if set(data) not in _PARTS:
+            raise UsageError(
+                f"{name} is a mapping of {', '.join(map(repr, data)) or 'nothing'}; "
+                "genmnist takes 'train', 'test' and, if you like, 'validation', each (images, labels)"
+            )
+        return data
     if _is_array(data):
-        raise UsageError(
-            f"{name} is images without labels: give (images, labels), "
-            "if need be `(images, numpy.zeros(len(images), numpy.int64))`"
-        )
-    if isinstance(data, tuple | list):
-        if len(data) == 2 and _is_array(data[0]):
-            return {"train": data}
-        if len(data) == 2:
-            return {"train": data[0], "test": data[1]}
-        if len(data) == 3:
-            return {"train": data[0], "validation": data[1], "test": data[2]}
+        raise UsageError(f"{name} is images without labels: give (images, labels), or (images, None)")
+    if isinstance(data, tuple | list) and len(data) == 2 and _is_array(data[0]):
+        return {"train": data}
+    if isinstance(data, tuple | list) and len(data) in (2, 3):
+        splits = ("train", "test") if len(data) == 2 else ("train", "validation", "test")
+        return dict(zip(splits, data, strict=True))
     raise UsageError(f"{name} is {_kind(data)}; {_FORMS}")
 
 
 def _arrays(pair: Any, name: str, split: str) -> Arrays:
     if not (isinstance(pair, tuple | list) and len(pair) == 2 and _is_array(pair[0])):
         raise UsageError(f"{name} has {_kind(pair)} for {split}; {_FORMS}")
-    images, labels = _images(_numpy(pair[0]), name), _labels(_numpy(pair[1]), name)
+    images = _images(pair[0], name)
+    labels = np.zeros(len(images), np.int64) if pair[1] is None else _labels(pair[1], name)
     if len(images) != len(labels):
         least = min(len(images), len(labels))
         raise UsageError(
@@ -89,85 +85,62 @@ def _arrays(pair: Any, name: str, split: str) -> Arrays:
     return images, labels
 
 
-def _images(images: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+def _images(given: Any, name: str) -> npt.NDArray[np.uint8]:
+    images = _numpy(given)
     if not images.size:
         raise UsageError(
             f"{name} has no images ({list(images.shape)}): look at `images.shape` where you read it"
         )
-    if images.dtype != np.uint8:
+    if images.dtype != np.uint8 or images.max() == 1:
         raise UsageError(
-            f"{name} has images of {images.dtype}; genmnist takes uint8, 0 black to 255 white: "
-            f"`images = {_to_bytes(images)}`"
+            f"{name} has images of {images.dtype}{_mend_bytes(images, isinstance(given, torch.Tensor))}"
         )
-    if mend := _to_shape(images.shape):
+    channels_first = images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3)
+    images = images.transpose(0, 2, 3, 1) if channels_first else images
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        flat = images.ndim == 2 and math.isqrt(images.shape[1]) ** 2 == images.shape[1]
+        sides = f"{math.isqrt(images.shape[1])}, {math.isqrt(images.shape[1])}" if flat else "height, width"
+        mend = "images[..., :3]" if images.ndim == 4 else f"images.reshape(-1, {sides})"
         raise UsageError(
             f"{name} has images {list(images.shape)}; genmnist takes grey [n, h, w] or colour [n, h, w, 3]: "
             f"`images = {mend}`"
         )
-    if images.ndim == 4 and images.shape[3] != 3:
-        images = images[..., 0] if images.shape[3] == 1 else images[:, 0]
-    return np.ascontiguousarray(images)
+    if max(images.shape[1:3]) > MAX_SIDE:
+        raise UsageError(f"{name} has images {list(images.shape)}; genmnist takes sides up to {MAX_SIDE}")
+    return np.ascontiguousarray(images[..., 0] if images.shape[3:] == (1,) else images)
 
 
-def _to_bytes(images: npt.NDArray[Any]) -> str:
-    """Return the expression that turns images of another type into bytes."""
-    if images.dtype == np.bool_:
-        return "255 * images.astype(numpy.uint8)"
-    if images.dtype.kind not in "iuf":
-        return "numpy.array(images.tolist(), numpy.uint8)"
-    if images.dtype.kind == "f" and not np.isfinite(images).all():
-        return "numpy.nan_to_num(images, posinf=0, neginf=0)"  # and then again, by their range
+def _mend_bytes(images: npt.NDArray[Any], is_tensor: bool) -> str:
+    """Return what is wrong with pixels of another type or other values, and the line that mends it."""
+    wanted = "genmnist takes uint8, 0 black to 255 white"
+    if images.dtype.kind not in "biuf" or not np.isfinite(images).all():
+        return f", not all of them numbers; {wanted}"
     low, high = images.min(), images.max()
-    if images.dtype.kind == "f" and low >= 0 and high <= 1:
-        return "(255 * images).round().astype(numpy.uint8)"
-    if images.dtype.kind == "f" and low >= -1 and high <= 1:
-        return "(127.5 * (images + 1)).round().astype(numpy.uint8)"
-    if low >= 0 and high <= 255:
-        return "images.round().astype(numpy.uint8)"
-    if images.dtype == np.uint16:
-        return "(images // 257).astype(numpy.uint8)"
-    return "(255.0 * (images - images.min()) / numpy.ptp(images)).round().astype(numpy.uint8)"
+    pixels = next((expr for (a, b), expr in _RANGES.items() if a <= low and high <= b), _OTHER_RANGE)
+    cast = ".to(torch.uint8)" if is_tensor else ".astype(numpy.uint8)"
+    return f" from {low:g} to {high:g}; {wanted}: `images = ({pixels}).round(){cast}`"
 
 
-def _to_shape(shape: tuple[int, ...]) -> str:
-    """Return the expression that brings images to a shape that genmnist takes, or "" if they have one."""
-    if len(shape) == 4:
-        if shape[3] not in (1, 3) and shape[1] == 3:
-            return "images.transpose(0, 2, 3, 1)"
-        if shape[3] not in (1, 3) and shape[1] != 1:
-            return f"images[..., {0 if shape[3] == 2 else ':3'}]"
-        height, width = shape[1:3] if shape[3] in (1, 3) else shape[2:]
-        grid = "::{0}, ::{0}" if shape[3] in (1, 3) else ":, ::{0}, ::{0}"
-    elif len(shape) == 3:
-        (height, width), grid = shape[1:], "::{0}, ::{0}"
-    elif len(shape) == 2:
-        side = round(shape[1] ** 0.5)
-        return f"images.reshape(-1, {f'{side}, {side}' if side * side == shape[1] else 'height, width'})"
-    else:
-        return "images.reshape(-1, height, width)"
-    stride = -(-max(height, width) // MAX_SIDE)
-    return "" if stride == 1 else f"images[:, {grid.format(stride)}]"
-
-
-def _labels(labels: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+def _labels(given: Any, name: str) -> npt.NDArray[np.int64]:
+    labels, is_tensor = _numpy(given), isinstance(given, torch.Tensor)
     if labels.ndim != 1:
         mend = "labels.argmax(1)" if labels.ndim == 2 and labels.shape[1] > 1 else "labels.reshape(-1)"
         raise UsageError(
             f"{name} has labels {list(labels.shape)}; genmnist takes one an image, [n]: `labels = {mend}`"
         )
-    numbered = "`labels = numpy.unique(labels, return_inverse=True)[1]`"
-    if labels.dtype.kind not in "iu":
-        whole = labels.dtype.kind == "b" or (
-            labels.dtype.kind == "f" and bool((labels == labels.round()).all())
-        )
-        mend = "`labels = labels.astype(numpy.int64)`" if whole else numbered
-        raise UsageError(f"{name} has labels of {labels.dtype}; genmnist takes integers: {mend}")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < _MOST_CLASSES):
-        raise UsageError(
-            f"{name} has labels from {labels.min()} to {labels.max()}; genmnist takes 0 to "
-            f"{_MOST_CLASSES - 1:,}: {numbered}"
-        )
-    return labels.astype(np.int64)
+    whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels % 1 == 0).all()))
+    in_range = whole and (not len(labels) or (labels.min() >= 0 and labels.max() < _MOST_CLASSES))
+    if labels.dtype.kind in "iu" and in_range:
+        return labels.astype(np.int64)
+    if in_range:
+        mend = "labels.long()" if is_tensor else "labels.astype(numpy.int64)"
+    else:
+        package = "torch" if is_tensor else "numpy"
+        mend = f"{package}.unique(labels, return_inverse=True)[1]"
+    raise UsageError(
+        f"{name} has labels of {labels.dtype}, such as {labels[0]!s:.20}; genmnist takes integers from 0 to "
+        f"{_MOST_CLASSES - 1:,}: `labels = {mend}`"
+    )
 
 
 def _checked(splits: Splits, name: str) -> Splits:
@@ -207,7 +180,7 @@ def _numpy(value: Any) -> npt.NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError:  # lists of lists of different lengths
-        return np.empty(0, object)
+        return np.empty((0, 0), object)
 
 
 def _kind(value: object) -> str:

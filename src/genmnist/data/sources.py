@@ -84,6 +84,8 @@ def load(
         UsageError: there is no set of that name, or its images are not what genmnist takes.
         GenmnistError: the files are absent, damaged, or not what they should be.
     """
+    if not isinstance(name, str):
+        raise UsageError("a data set is chosen by its name, such as mnist: give arrays as `data`")
     if data_dir is not None:
         return load_folder(Path(data_dir), image_size, colour)
     if image_size is not None or colour is not None:

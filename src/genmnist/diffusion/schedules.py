@@ -16,16 +16,34 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from genmnist.errors import UsageError
+
 CLEAN = -1.0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A noise schedule; every method takes timesteps of any shape and answers in float64."""
+    """A noise schedule; every method takes timesteps of any shape and answers in float64.
+
+    Raises:
+        UsageError: on construction, if it is no such table.
+    """
 
     name: str
     log_snrs: Float64[Tensor, " timesteps"]
     straight: bool = False
+
+    def __post_init__(self) -> None:
+        table: object = self.log_snrs
+        if not isinstance(table, Tensor) or table.dtype != torch.float64 or table.ndim != 1 or len(table) < 2:
+            form = f"{table.dtype} {list(table.shape)}" if isinstance(table, Tensor) else type(table).__name__
+            raise UsageError(
+                f"the noise schedule {self.name} must be a tensor of float64 [timesteps], not {form}"
+            )
+        if not table.isfinite().all() or not (table.diff() < 0).all():
+            raise UsageError(
+                f"the log-SNRs of the noise schedule {self.name} must be finite and fall at every timestep"
+            )
 
     def __len__(self) -> int:
         return len(self.log_snrs)

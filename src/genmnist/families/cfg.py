@@ -14,7 +14,7 @@ from genmnist.options import about
 class ConditionalOptions(DiffusionOptions, frozen=True, kw_only=True):
     """What a diffusion model with labels is (Ho & Salimans 2022)."""
 
-    classes: Annotated[  # type: ignore[misc]
+    classes: Annotated[
         int, about("Labels that it knows, besides the null label that stands for any.", 1, 256)
     ] = MNIST.classes
     drop_label: Annotated[float, about("Share of the training images whose label is kept from it.", 0, 1)] = (
@@ -50,9 +50,9 @@ CFG = Family(
     },
     commands={
         "train": "Train a diffusion model with labels, for classifier-free guidance.",
-        "sample": "Draw the digits you ask for, from a diffusion model with labels.",
+        "sample": "Draw images of the labels you ask for, from a diffusion model with labels.",
         "interpolate": "Denoise the points between noises with labels, or between labels; guidance is 0.",
-        "reverse-trace": "Show x_t at some timesteps, from noise to the digits you ask for.",
+        "reverse-trace": "Show x_t at some timesteps, from noise to images of the labels you ask for.",
         "evaluate": "Measure a diffusion model with labels: its samples, and whether they are as asked for.",
     },
     sampling=GuidedSampling,

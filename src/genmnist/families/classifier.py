@@ -36,6 +36,6 @@ CLASSIFIER = Family(
                    weight_decay=0.01, ema=0.995),
         ),
     },
-    commands={"train": "Train a classifier of digits."},
+    commands={"train": "Train a classifier of images."},
     variants={"noisy": {"noisy": True}},
 )  # fmt: skip

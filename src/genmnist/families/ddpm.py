@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from genmnist.families.family import Family, ModelOptions, Preset, Recipe
 from genmnist.families.sampling import Sampling
-from genmnist.options import about, named
+from genmnist.options import about, internal, named
 from genmnist.registry import NETWORKS, SCHEDULES, TARGETS, TIMES, WEIGHTS
 
 
@@ -15,8 +15,8 @@ class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
     """What a diffusion model is: its network, the noise it undoes, and what it predicts."""
 
     renamed: ClassVar[Mapping[str, str]] = {"noise": "noise_schedule"}
-    classes: ClassVar[int] = 0
 
+    classes: Annotated[int, internal(0, 0)] = 0
     network: Annotated[str, named(NETWORKS, "Network.")] = "unet"
     size: Annotated[
         Literal["auto", "tiny", "small", "medium", "base", "report"],
@@ -73,9 +73,9 @@ DDPM = Family(
     },
     commands={
         "train": "Train a denoising diffusion model.",
-        "sample": "Draw digits from a diffusion model.",
+        "sample": "Draw images from a diffusion model.",
         "interpolate": "Denoise the points between two noises, or fade between the two images.",
-        "reverse-trace": "Show x_t at some timesteps of the reverse process, from noise to digits.",
+        "reverse-trace": "Show x_t at some timesteps of the reverse process, from noise to images.",
         "evaluate": "Measure a diffusion model: its samples, its likelihood, its reverse process, its walks.",
     },
     sampling=Sampling,

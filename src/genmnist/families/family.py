@@ -51,6 +51,21 @@ class Preset:
     validation: Literal["held-out", "test"] = "held-out"
 
 
+# What the models of a family must have that lists a command, or a measure of `evaluate`.
+_NEEDS = {
+    "sample": ("draw",),
+    "traverse": ("prior", "embed", "usage", "traverse"),
+    "interpolate": ("prior", "embed", "interpolate"),
+    "reverse-trace": ("timesteps", "trace"),
+    "evaluate": ("draw",),
+    "autoencoder": ("encode", "decode", "usage"),
+    "likelihood": ("denoise", "timesteps"),
+    "reverse": ("trace",),
+    "guidance": ("guidance",),
+    "walks": ("prior", "embed", "interpolate"),
+}
+
+
 @dataclass(frozen=True)
 class Family:
     """A family of models.
@@ -94,11 +109,21 @@ class Family:
 
     @property
     def model_class(self) -> Any:
-        """Return the class of its models; this imports torch."""
-        if isinstance(self.model, str):
-            module, _, attribute = self.model.partition(":")
-            return getattr(importlib.import_module(module), attribute)
-        return self.model
+        """Return the class of its models; this imports torch.
+
+        Raises:
+            UsageError: the family lists a command or a measure for which its models lack a method.
+        """
+        model = self.model
+        if isinstance(model, str):
+            module, _, attribute = model.partition(":")
+            model = getattr(importlib.import_module(module), attribute)
+        for name in (*self.commands, *self.measures):
+            if lacking := [method for method in _NEEDS.get(name, ()) if not hasattr(model, method)]:
+                raise UsageError(
+                    f"the family {self.name} lists {name}, but its models have no {lacking[0]}()"
+                )
+        return model
 
     def preset(self, name: str | None = None) -> tuple[str, Preset]:
         """Return the name and the entry of a preset. Raises UsageError if there is none of that name."""
@@ -120,11 +145,16 @@ class Family:
         if "shape" in given:
             raise UsageError("the `shape` comes from the data: leave it out of the options")
         changes: dict[str, Any] = {"shape": shape}
-        if any(entry.name == "classes" for entry in fields(type(options))):
+        if any(entry.name == "classes" and not entry.internal for entry in fields(type(options))):
             chosen = given.get("classes")
             if chosen is not None and chosen < classes:
                 raise UsageError(
                     f"the data have labels up to {classes - 1}: `classes` must be {classes} or more"
+                )
+            if classes < 2:
+                raise UsageError(
+                    f"a {self.name} is for two classes or more, and these data have one: give labels that "
+                    "differ, or train a model without labels, such as vae or ddpm"
                 )
             changes["classes"] = chosen or classes
         return options.replace(changes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from genmnist.families.family import Family, ModelOptions, Preset, Recipe
 from genmnist.options import Options, about, named
@@ -19,12 +19,23 @@ class VAEOptions(ModelOptions, frozen=True, kw_only=True):
     network: Annotated[str, named(AUTOENCODERS, "Kind of network.")] = "mlp"
     hidden: Annotated[
         int,
-        about("Width of the MLP's hidden layer, or channels of the convolutions at half the side.", 1, 4096),
-    ] = 400
+        about(
+            "Width of the mlp's hidden layer, or channels of conv at half the side; 0: 400, or 32.", 0, 4096
+        ),
+    ] = 0
     latent: Annotated[int, about("Latent factors.", 1, 512)] = 20
     beta: Annotated[float, about("Weight of the KL term (beta-VAE).", 0, 1000)] = 1.0
     kl_warmup: Annotated[float, about("Share of training over which that weight rises from 0.", 0, 1)] = 0.0
     free_bits: Annotated[float, about("KL in nats that each factor may use uncharged.", 0, 100)] = 0.0
+
+    @property
+    def width(self) -> int:
+        """Return `hidden`, or what suits the kind of network."""
+        return self.hidden or int(AUTOENCODERS.facts(self.network).get("width", 400))
+
+    def suited(self, device: str) -> Self:
+        """Return a copy with the width that suits the kind of network, where it was left open."""
+        return self.replace({"hidden": self.width})
 
 
 class PriorSampling(Options, frozen=True, kw_only=True):
@@ -46,14 +57,14 @@ VAE = Family(
         ),
         "conv": Preset(
             "a convolutional VAE: 13 epochs, five minutes of two cores (92.5 nats)",
-            VAEOptions(network="conv", hidden=32, latent=32),
+            VAEOptions(network="conv", latent=32),
             Recipe(epochs=13, batch_size=128, lr=2e-3, optimizer="adamw", lr_schedule="cosine", warmup=0.02,
                    clip=1.0, ema=0.999),
         ),
     },
     commands={
         "train": "Train a variational autoencoder.",
-        "sample": "Draw digits from a variational autoencoder.",
+        "sample": "Draw images from a variational autoencoder.",
         "traverse": "Set one factor of a latent point at a time; the factors most used come first.",
         "interpolate": "Decode the points between two latent points, or fade between their two images.",
         "evaluate": "Measure a variational autoencoder: its samples, bounds, latent factors and walks.",

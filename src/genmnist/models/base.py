@@ -19,7 +19,7 @@ from genmnist.families.family import ModelOptions
 from genmnist.models.guidance import Guidance
 from genmnist.models.request import AskedLabels, Request, Watch, as_labels, check_whole, unwatched
 from genmnist.options import Options
-from genmnist.registry import FAMILIES
+from genmnist.registry import FAMILIES, Registry
 
 Losses = dict[str, Float[Tensor, ""]]
 
@@ -48,6 +48,10 @@ class Model(nn.Module, ABC):
     def __init__(self, options: ModelOptions | None = None, network: nn.Module | None = None) -> None:
         super().__init__()
         options = options or FAMILIES[self.family].options()
+        if isinstance(network, str):
+            raise UsageError(
+                f"`network` takes a module; choose a registered one by options={{'network': {network!r:.60}}}"
+            )
         if network is not None and not isinstance(network, nn.Module):
             raise UsageError(
                 f"`network` must be an nn.Module, an object and not a class, not {network!r:.60}"
@@ -58,6 +62,15 @@ class Model(nn.Module, ABC):
         )
         self.precision = "float32"
         self.trained: Any = None
+
+    def build(self, parts: Registry[Any], name: str, network: nn.Module | None) -> Any:
+        """Return the network that was given, or else the part of that name. Raises UsageError."""
+        built = network if network is not None else parts[name](self.options)
+        if not isinstance(built, nn.Module):
+            raise UsageError(
+                f"the {parts.kind} {name} must be built as an nn.Module, not {type(built).__name__}"
+            )
+        return built
 
     @abstractmethod
     def losses(

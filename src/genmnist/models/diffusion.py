@@ -46,7 +46,7 @@ class Diffusion(Latent):
 
     def __init__(self, options: DiffusionOptions | None = None, network: nn.Module | None = None) -> None:
         super().__init__(options, network)
-        self.network = network if network is not None else NETWORKS[self.options.network](self.options)
+        self.network = self.build(NETWORKS, self.options.network, network)
 
     def place(self, device: torch.device, precision: str = "auto") -> Self:
         """Move the model to `device`, its convolutions in the channels-last order that they run in."""
@@ -56,8 +56,13 @@ class Diffusion(Latent):
     @functools.cached_property
     def schedule(self) -> Schedule:
         """Return the noise schedule; made when first needed, on the CPU wherever the model was built."""
+        name = self.options.noise_schedule
         with torch.device("cpu"):
-            schedule: Schedule = SCHEDULES[self.options.noise_schedule](self.options.timesteps)
+            schedule = SCHEDULES[name](self.options.timesteps)
+        if not isinstance(schedule, Schedule):
+            raise UsageError(
+                f"the noise schedule {name} must return a Schedule, not {type(schedule).__name__}"
+            )
         return schedule
 
     def predict(self, x: Images, alpha: Tensor, sigma: Tensor, labels: Labels | None = None) -> Images:
@@ -66,10 +71,10 @@ class Diffusion(Latent):
         given = () if labels is None else (labels,)
         with self.computing():
             prediction: Tensor = self.network(x / torch.hypot(alpha, sigma), log_snr.flatten(), *given)
-        if prediction.shape != x.shape:
+        if not isinstance(prediction, Tensor) or prediction.shape != x.shape:
+            said = list(prediction.shape) if isinstance(prediction, Tensor) else type(prediction).__name__
             raise UsageError(
-                f"the `network` answers {list(prediction.shape)} to images of {list(x.shape)}: it must "
-                "answer in their shape"
+                f"the `network` answers {said} to images of {list(x.shape)}: it must answer in their shape"
             )
         return prediction.float()
 
@@ -175,8 +180,12 @@ class Diffusion(Latent):
         taken = SAMPLERS.parameters(how.sampler)
         settings = {name: value for name, value in settings.items() if name in taken}
         denoise = self.denoiser(request, labels)
-        steps: Iterator[Step] = SAMPLERS[how.sampler](denoise, x, self.schedule, timesteps, **settings)
-        return steps
+        steps = SAMPLERS[how.sampler](denoise, x, self.schedule, timesteps, **settings)
+        step = None
+        for step in steps if isinstance(steps, Iterator) else ():
+            _check_step(step, x, how.sampler)
+            yield step
+        _check_step(step, x, how.sampler)  # there was one
 
     @torch.no_grad()
     def walk(self, request: Request, first: int, count: int, visit: Sequence[float] = ()) -> Iterator[Step]:
@@ -293,3 +302,11 @@ class Diffusion(Latent):
             one, other = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
             mixed = lerp(one, other, alphas).flatten(0, 1)
         return self.decode(between.flatten(0, 1), mixed, request).view(between.shape)
+
+
+def _check_step(step: object, x: Images, sampler: str) -> None:
+    if not isinstance(step, Step) or step.x.shape != x.shape:
+        raise UsageError(
+            f"the `sampler` {sampler} must be a generator that yields a Step, with images of "
+            f"{list(x.shape)}, for every two neighbouring timesteps"
+        )

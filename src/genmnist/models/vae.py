@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,7 @@ class VAE(Latent):
 
     def __init__(self, options: VAEOptions | None = None, network: nn.Module | None = None) -> None:
         super().__init__(options, network)
-        parts: Any = network if network is not None else AUTOENCODERS[self.options.network](self.options)
+        parts = self.build(AUTOENCODERS, self.options.network, network)
         if not (hasattr(parts, "encoder") and hasattr(parts, "decoder")):
             raise UsageError("the `network` of a vae must have an `encoder` and a `decoder`")
         self.encoder, self.decoder = parts.encoder, parts.decoder

@@ -30,7 +30,7 @@ class NoiseLevel(nn.Module):
         return condition
 
 
-def zero_init(layer: nn.Conv2d | nn.Linear) -> None:
+def zero_init(layer: nn.Module) -> None:
     """Let a layer start by answering zero, so that what it is added to passes unchanged."""
     for weight in layer.parameters():
         nn.init.zeros_(weight)

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.nn.blocks import Attention, NoiseLevel, ResBlock, normalised, zero_init
 
@@ -118,13 +117,6 @@ def build(options: DiffusionOptions) -> UNet:
         size = replace(size, channels=tuple(options.width * c // size.channels[0] for c in size.channels))
     size = replace(size, blocks=options.blocks or size.blocks, patch=options.patch or size.patch)
     return UNet(size, options.classes, options.shape[0])
-
-
-def own(options: DiffusionOptions) -> nn.Module:
-    """Refuse to build a network that only its owner has. Raises UsageError."""
-    raise UsageError(
-        "this model's network was given from Python: give it there again, `network=…`, or register it"
-    )
 
 
 def _embedding(labels: int, width: int) -> nn.Embedding:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from genmnist.errors import UsageError
 from genmnist.families.vae import VAEOptions
+from genmnist.nn.blocks import zero_init
 
 
 class MLP(nn.Module):
@@ -25,7 +26,7 @@ class MLP(nn.Module):
 
     def __init__(self, options: VAEOptions) -> None:
         super().__init__()
-        pixels, hidden, latent = math.prod(options.shape), options.hidden, options.latent
+        pixels, hidden, latent = math.prod(options.shape), options.width, options.latent
         self.encoder = nn.Sequential(
             nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
         )
@@ -48,7 +49,7 @@ class Conv(nn.Module):
 
     def __init__(self, options: VAEOptions) -> None:
         super().__init__()
-        (channels, *sides), hidden = options.shape, options.hidden
+        (channels, *sides), hidden = options.shape, options.width
         if min(sides) < 4:
             raise UsageError("the `network` conv is for images of 4 x 4 pixels or more: take mlp")
         halves = [side // 2 for side in sides]
@@ -79,13 +80,6 @@ class Conv(nn.Module):
         )
 
 
-def own(options: VAEOptions) -> nn.Module:
-    """Refuse to build a network that only its owner has. Raises UsageError."""
-    raise UsageError(
-        "this model's network was given from Python: give it there again, `network=…`, or register it"
-    )
-
-
 def _grow(channels: int, out: int, sides: list[int]) -> nn.ConvTranspose2d:
     """Return a convolution that doubles the side; where it was odd before it was halved, a pixel more."""
     height, width = (side % 2 for side in sides)
@@ -103,9 +97,7 @@ class Residual(nn.Module):
             nn.SiLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
-        last = self.branch[-1]
-        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        zero_init(self.branch[-1])
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Add the branch to its input."""
