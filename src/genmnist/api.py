@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from torch import Tensor, nn
 
@@ -41,45 +41,26 @@ __all__ = [
 Which = str | Path | Run | None
 
 
+class _Rest(TypedDict, total=False):
+    device: str
+    precision: str
+    network: nn.Module | None
+
+
 @overload
-def load(
-    family: Literal["vae"],
-    model: Which = ...,
-    device: str = ...,
-    precision: str = ...,
-    network: nn.Module | None = ...,
-) -> VAE: ...
+def load(family: Literal["vae"], model: Which = ..., **rest: Unpack[_Rest]) -> VAE: ...
 @overload
-def load(
-    family: Literal["ddpm"],
-    model: Which = ...,
-    device: str = ...,
-    precision: str = ...,
-    network: nn.Module | None = ...,
-) -> Diffusion: ...
+def load(family: Literal["ddpm"], model: Which = ..., **rest: Unpack[_Rest]) -> Diffusion: ...
 @overload
-def load(
-    family: Literal["cfg"],
-    model: Which = ...,
-    device: str = ...,
-    precision: str = ...,
-    network: nn.Module | None = ...,
-) -> ConditionalDiffusion: ...
+def load(family: Literal["cfg"], model: Which = ..., **rest: Unpack[_Rest]) -> ConditionalDiffusion: ...
 @overload
-def load(
-    family: Literal["classifier"], model: Which = ..., device: str = ..., precision: str = ...
-) -> Classifier: ...
+def load(family: Literal["classifier"], model: Which = ..., **rest: Unpack[_Rest]) -> Classifier: ...
 @overload
-def load(
-    family: str | None = ...,
-    model: Which = ...,
-    device: str = ...,
-    precision: str = ...,
-    network: nn.Module | None = ...,
-) -> Model: ...
+def load(family: str | None = ..., model: Which = ..., **rest: Unpack[_Rest]) -> Model: ...
 def load(
     family: str | None = None,
     model: Which = None,
+    *,
     device: str = "auto",
     precision: str = "auto",
     network: nn.Module | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from genmnist.data.facts import MNIST
-from genmnist.families.ddpm import LONG, SHORT, STRAIGHT, DiffusionOptions
+from genmnist.families.ddpm import DiffusionOptions, presets
 from genmnist.families.family import Family, Preset, Recipe
 from genmnist.families.sampling import GuidedSampling
 from genmnist.options import about
@@ -26,20 +26,11 @@ CFG = Family(
     name="cfg",
     title="classifier-free guidance",
     model="genmnist.models.conditional:ConditionalDiffusion",
-    presets={
-        "fast": Preset(
-            "the recipe of ddpm with labels, ten minutes on two cores",
-            ConditionalOptions(**STRAIGHT),
-            SHORT,
-            budget=600,
-        ),
-        "best": Preset(
-            "its larger network, an hour (the bundled one, 67 minutes of one core: 98.8 % of labels kept)",
-            ConditionalOptions(**STRAIGHT, size="medium"),
-            LONG,
-            budget=3600,
-        ),
-        "report": Preset(
+    presets=presets(
+        ConditionalOptions,
+        "the recipe of ddpm with labels, ten minutes on two cores",
+        "its larger network, an hour (the bundled one, 67 minutes of one core: 98.8 % of labels kept)",
+        Preset(
             "the reference: the paper's schedule, predicted noise, 16 epochs of Adam at 2e-4, halved "
             "every 5, on all training images, validated on the test images",
             ConditionalOptions(size="report", noise_schedule="arctan", target="epsilon"),
@@ -47,7 +38,7 @@ CFG = Family(
                    lr_drop_every=5 / 16, ema=0.995),
             validation="test",
         ),
-    },
+    ),
     commands={
         "train": "Train a diffusion model with labels, for classifier-free guidance.",
         "sample": "Draw images of the labels you ask for, from a diffusion model with labels.",

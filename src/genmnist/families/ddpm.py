@@ -43,26 +43,26 @@ class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
 # What a search found best for diffusion (docs/results.md).
 STRAIGHT: dict[str, Any] = {"noise_schedule": "straight", "target": "flow", "times": "logit-normal"}
 SHORT = Recipe(batch_size=64, lr=3e-3, optimizer="muon", lr_schedule="cosine", warmup=0.02, ema=0.999)
-LONG = SHORT.replace({"ema": 0.9995})
+
+
+def presets(kind: type[DiffusionOptions], fast: str, best: str, report: Preset) -> dict[str, Preset]:
+    """Return the presets of a kind of diffusion model: ten minutes, an hour, and the reference."""
+    return {
+        "fast": Preset(fast, kind(**STRAIGHT), SHORT, budget=600),
+        "best": Preset(best, kind(**STRAIGHT, size="medium"), SHORT.replace({"ema": 0.9995}), budget=3600),
+        "report": report,
+    }
+
 
 DDPM = Family(
     name="ddpm",
     title="denoising diffusion",
     model="genmnist.models.diffusion:Diffusion",
-    presets={
-        "fast": Preset(
-            "the best model of ten minutes on two cores",
-            DiffusionOptions(**STRAIGHT),
-            SHORT,
-            budget=600,
-        ),
-        "best": Preset(
-            "the best model of an hour on two cores (the bundled one took 42 minutes: 2.2 times)",
-            DiffusionOptions(**STRAIGHT, size="medium"),
-            LONG,
-            budget=3600,
-        ),
-        "report": Preset(
+    presets=presets(
+        DiffusionOptions,
+        "the best model of ten minutes on two cores",
+        "the best model of an hour on two cores (the bundled one took 42 minutes: 2.2 times)",
+        Preset(
             "the reference: linear schedule, predicted noise, 20 epochs of Adam at 2e-4, then 2e-5, on all "
             "training images, validated on the test images",
             DiffusionOptions(size="report", noise_schedule="linear", target="epsilon"),
@@ -70,7 +70,7 @@ DDPM = Family(
                    lr_drop_every=10 / 20, ema=0.995),
             validation="test",
         ),
-    },
+    ),
     commands={
         "train": "Train a denoising diffusion model.",
         "sample": "Draw images from a diffusion model.",
