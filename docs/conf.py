@@ -1,11 +1,17 @@
 """Configuration of the documentation, for Sphinx."""
 
+import sys
+from pathlib import Path
+
 from genmnist.version import __version__
 
 project = "genmnist"
 author = copyright = "the genmnist developers"
 release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+sys.path.append(str(Path(__file__).parent))  # where mathml is
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+html_math_renderer = "mathml"
+myst_update_mathjax = False
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"

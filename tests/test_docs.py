@@ -66,12 +66,19 @@ def test_the_map_of_the_house_is_true() -> None:
     assert sorted(named) == sorted(there)
 
 
-def test_the_reference_of_commands_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+def _module(path: Path, needs: str = "genmnist") -> Any:
+    """Import a file that is not in the package; skip the test where what it needs is not installed."""
+    pytest.importorskip(needs)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec
     assert spec.loader
-    reference = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reference)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_of_commands_is_up_to_date() -> None:
+    reference = _module(ROOT / "scripts" / "reference.py")
     assert reference.PAGE.read_text("utf-8") == reference.page(), "run `make docs`"
 
 
@@ -85,6 +92,22 @@ def test_one_headline_wherever_it_is_quoted() -> None:
         assert tables.headline(found) in (WEIGHTS / f"{family}.md").read_text("utf-8")
     for page in PAGES:
         assert "times the floor" not in page.read_text("utf-8"), page
+
+
+def test_formulas_are_shown_without_a_network() -> None:
+    mathml = _module(ROOT / "docs" / "mathml.py", needs="latex2mathml")
+    text = "\n".join(prose(page) for page in ROOT.glob("docs/*.md"))
+    displayed = re.findall(r"\$\$(.+?)\$\$", text, re.S)
+    inline = re.findall(r"\$([^$\n]+)\$", re.sub(r"\$\$.+?\$\$", "", text, flags=re.S))
+    assert len(displayed) > 4
+    assert len(inline) > 50
+    for tex in displayed + inline:
+        assert mathml.mathml(tex.strip(), display=True).startswith(
+            "<math"
+        )  # or it says what it does not know
+    assert "𝒩" in mathml.mathml(r"\mathcal N", display=False)
+    with pytest.raises(ValueError, match="cannot set"):
+        mathml.mathml(r"\nonsense", display=False)
 
 
 def _commands() -> list[str]:

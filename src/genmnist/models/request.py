@@ -59,7 +59,7 @@ class Request:
 
     @property
     def turns(self) -> Sequence[int]:
-        """Return the labels of the images, in turn: those asked for, else all that there are."""
+        """Return the labels that images take in turn, all that there are unless some were asked for."""
         return self.labels or range(self.classes)
 
     def sequence(self, first: int, count: int) -> Int64[Tensor, " count"] | None:
