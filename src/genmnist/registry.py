@@ -20,6 +20,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -248,12 +249,8 @@ def _place(error: BaseException, path: Path) -> str:
     """Say in which line of a plugin's file an error arose, if in one."""
     if isinstance(error, SyntaxError):
         return ""  # its message says so
-    lines = []
-    trace = error.__traceback__
-    while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path.absolute():
-            lines.append(trace.tb_lineno)
-        trace = trace.tb_next
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
     return f" (line {lines[-1]})" if lines else ""
 
 

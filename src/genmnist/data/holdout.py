@@ -37,31 +37,24 @@ def split_shuffled(name: str, train: Arrays, test: Arrays) -> Splits:
 
 def split_seeded(name: str, train: Arrays, test: Arrays) -> Splits:
     """Hold out a tenth of the training images, in whichever order they come; always the same ones."""
-    _enough(name, train[0], 2)
-    validation, kept = _tenths(len(train[0]), 1)
-    return Splits(
-        _dataset(name, "train", train, kept),
-        _dataset(name, "validation", train, validation),
-        _dataset(name, "test", test),
-    )
+    return Splits(test=_dataset(name, "test", test), **_held_out(name, train, "validation"))
 
 
 def split_in_three(name: str, arrays: Arrays) -> Splits:
     """Hold out a tenth of all images for validation and another for test; always the same ones."""
-    _enough(name, arrays[0], 3)
-    validation, test, kept = _tenths(len(arrays[0]), 2)
-    return Splits(
-        _dataset(name, "train", arrays, kept),
-        _dataset(name, "validation", arrays, validation),
-        _dataset(name, "test", arrays, test),
-    )
+    return Splits(**_held_out(name, arrays, "validation", "test"))
 
 
-def _tenths(count: int, parts: int) -> list[npt.NDArray[np.int64]]:
-    """Return the numbers of a tenth of the images (one at least) for each of `parts`, then of the rest."""
+def _held_out(name: str, arrays: Arrays, *splits: str) -> dict[str, Dataset]:
+    """Return a tenth of the images (one at least) for each of `splits`, and the rest to train on."""
+    count = len(arrays[0])
+    _enough(name, arrays[0], len(splits) + 1)
     order = torch.randperm(count, generator=generator(0, "hold out")).numpy()
-    tenth = max(1, count // 10)
-    return [np.sort(piece) for piece in np.split(order, [tenth * (part + 1) for part in range(parts)])]
+    pieces = np.split(order, [max(1, count // 10) * (part + 1) for part in range(len(splits))])
+    return {
+        split: _dataset(name, split, arrays, np.sort(piece))
+        for split, piece in zip((*splits, "train"), pieces, strict=True)
+    }
 
 
 def _dataset(name: str, split: str, arrays: Arrays, places: npt.NDArray[np.int64] | None = None) -> Dataset:

@@ -75,11 +75,7 @@ class Sampling(Options, frozen=True, kw_only=True):
         """
         given = {name: value for name, value in changes.items() if value is not None}
         how = cls.choose(**{"sampler": sampler or "dpm-solver", "eta": 0.0, **given})
-        if how.random:
-            raise UsageError(
-                f"the `sampler` {how.sampler} draws noise on its way here: take one that does not, such as "
-                "dpm-solver, heun, or ddim with `eta` 0"
-            )
+        how.check_no_noise()
         if how.temperature != 1:
             raise UsageError(
                 "`temperature` is not for interpolation, whose end points are given: leave it out"
@@ -91,6 +87,14 @@ class Sampling(Options, frozen=True, kw_only=True):
         """Tell whether the sampler draws noise on its way, so that its end is no function of its start."""
         taken = SAMPLERS.parameters(self.sampler)
         return "noise" in taken and ("eta" not in taken or self.eta > 0)
+
+    def check_no_noise(self) -> None:
+        """Raise UsageError if the sampler is `random`."""
+        if self.random:
+            raise UsageError(
+                f"the `sampler` {self.sampler} draws noise on its way here: take one that does not, such as "
+                "dpm-solver, heun, or ddim with `eta` 0"
+            )
 
 
 class GuidedSampling(Sampling, frozen=True, kw_only=True):

@@ -260,10 +260,7 @@ class Diffusion(Latent):
             UsageError: the sampler draws noise on its way, so that its end is no function of its start.
         """
         request = request or self.request(how=self.deterministic())
-        if request.how.random:
-            raise UsageError(
-                f"the `sampler` {request.how.sampler} draws noise on its way, and comes to no certain end"
-            )
+        request.how.check_no_noise()
         none, timesteps = SampleNoise(0, 0, 1, self.device), self.timesteps(request.how)
         images = []
         for first in range(0, len(noise), _DECODED):
