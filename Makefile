@@ -51,6 +51,11 @@ format: setup
 figures: setup
 	$(BIN)/genmnist sample vae --model bundled --out docs/images/vae-samples.png
 	$(BIN)/genmnist traverse vae --model bundled --from-digit 7 --out docs/images/vae-traversal.png
+	$(BIN)/genmnist reconstruct vae --model bundled --out docs/images/vae-reconstructions.png
+	rm -rf build/plane
+	$(BIN)/genmnist train vae --latent 2 --epochs 6 --threads 1 --sample-every 0 --out build/plane
+	$(BIN)/genmnist traverse vae --model build/plane --out docs/images/vae-plane.png
+	$(BIN)/genmnist traverse vae --model build/plane --view codes --out docs/images/vae-codes.png
 	$(BIN)/genmnist interpolate vae --model bundled --from-digits 6 1 --out docs/images/vae-interpolation.png
 	$(BIN)/genmnist sample ddpm --model bundled --num 100 --out docs/images/ddpm-samples.png
 	$(BIN)/genmnist reverse-trace ddpm --model bundled --show-x0 --out docs/images/ddpm-reverse-trace.png

@@ -20,7 +20,9 @@ from genmnist.runs import find
 def test_help_names_every_command(genmnist: Command) -> None:
     done = genmnist("--help", importing=False)
     assert (done.status, done.err) == (0, "")
-    known = "train sample traverse interpolate reverse-trace evaluate report compare info data doctor"
+    known = (
+        "train sample reconstruct traverse interpolate reverse-trace evaluate report compare info data doctor"
+    )
     for command in known.split():
         assert f"│ {command} " in done.out
 

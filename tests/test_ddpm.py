@@ -181,7 +181,8 @@ def test_a_trace_passes_through_the_timesteps_asked_for(sampler: str) -> None:
 def test_the_last_frame_is_the_sample() -> None:
     model = tiny()
     *_, last = model.frames(model.request(2, steps=4), 3)
-    assert torch.equal(last, model.sample(3, seed=2, steps=4))
+    assert last.moment == "the sample"
+    assert torch.equal(last.images, model.sample(3, seed=2, steps=4))
 
 
 def test_watchers_see_every_step() -> None:
@@ -278,7 +279,8 @@ def test_animations_stay_short() -> None:
     model = tiny()
     frames = list(model.frames(model.request(sampler="ancestral", steps=200), 1))
     assert 40 < len(frames) <= 61
-    assert torch.equal(frames[-1], model.sample(1, sampler="ancestral", steps=200))
+    assert frames[0].moment == "t = 999"
+    assert torch.equal(frames[-1].images, model.sample(1, sampler="ancestral", steps=200))
 
 
 @pytest.mark.parametrize("timesteps", [64, 1000, 10_000])

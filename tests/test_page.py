@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 from playwright.sync_api import Browser
 
 from browser import Scheme, chromium, inspect
@@ -25,14 +25,18 @@ HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> \"'> &amp; 
 DIGITS = torch.randint(0, 256, (220, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def png(image: Image.Image, **options: object) -> bytes:
+def png(image: Image.Image | grid.Tiles, **options: object) -> bytes:
     buffer = BytesIO()
-    image.save(buffer, "PNG", **options)
+    picture = image.image() if isinstance(image, grid.Tiles) else image
+    picture.save(buffer, "PNG", **options)
     return buffer.getvalue()
 
 
-def moving(path: Path, colours: tuple[str, ...] = ("red", "lime", "blue"), bounce: bool = True) -> Path:
-    return animation.save([Image.new("RGB", (90, 60), colour) for colour in colours], path, bounce=bounce)
+def moving(
+    path: Path, colours: tuple[str, ...] = ("red", "lime", "yellow", "blue"), bounce: bool = True
+) -> Path:
+    cells = [torch.tensor(ImageColor.getrgb(colour), dtype=torch.uint8) for colour in colours]
+    return animation.save([grid.Tiles(cell.expand(1, 1, 9, 9, 3)) for cell in cells], path, bounce=bounce)
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +47,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     walk = DIGITS[:220].view(20, 11, 28, 28)
     sources: list[Path | bytes] = [
         curves.losses(metrics, folder / "losses.png", "vae", "nats"),
-        grid.save(grid.grid(DIGITS[:64]), folder / "samples.png"),
-        png(grid.tiles(walk[:, :5], [f"z{row}" for row in range(20)], list("abcde"), "traversal")),
-        png(grid.tiles(walk[:2])),
-        png(grid.tiles(walk[:1])),
-        png(grid.tiles(DIGITS[:90].view(3, 30, 28, 28))),
+        grid.grid(DIGITS[:64]).save(folder / "samples.png"),
+        png(grid.Tiles(walk[:, :5], [f"z{row}" for row in range(20)], list("abcde"), title="traversal")),
+        png(grid.Tiles(walk[:2])),
+        png(grid.Tiles(walk[:1])),
+        png(grid.Tiles(DIGITS[:90].view(3, 30, 28, 28))),
         animation.save([grid.grid(DIGITS[n : n + 4]) for n in range(5)], folder / "trace.gif", bounce=False),
         png(grid.grid(DIGITS[:1])),
     ]
@@ -281,7 +285,7 @@ def test_an_animation_rests_on_the_frame_it_shows_longest(tmp_path: Path, bounce
     kind, content = (rests["src"] or "").split(",")
     assert kind == "data:image/png;base64"
     with Image.open(BytesIO(base64.b64decode(content))) as still:
-        assert still.convert("RGB").getpixel((0, 0)) == (0, 0, 255)
+        assert still.convert("RGB").getpixel((9, 9)) == (0, 0, 255)
 
 
 def test_pictures_are_shown_in_a_size_that_suits_them(tmp_path: Path) -> None:

@@ -92,8 +92,9 @@ def test_sample_k_depends_on_seed_and_k_alone(small_vae: VAE, temperature: float
 
 def test_samples_come_from_the_centre_of_the_prior(small_vae: VAE) -> None:
     frames = list(small_vae.frames(small_vae.request(0), 3))
-    assert torch.equal(frames[-1], small_vae.sample(3, seed=0))
-    assert torch.equal(frames[0][0], frames[0][1])
+    assert [frame.moment for frame in frames[::12]] == [f"temperature {t:.2f}" for t in (0, 0.5, 1)]
+    assert torch.equal(frames[-1].images, small_vae.sample(3, seed=0))
+    assert torch.equal(frames[0].images[0], frames[0].images[1])
 
 
 def test_a_traversal_moves_one_factor_at_a_time(small_vae: VAE) -> None:

@@ -17,6 +17,8 @@ from torch import Tensor
 from genmnist.data import Dataset
 from genmnist.errors import UsageError
 from genmnist.figures import animation, export, grid, latent, reverse
+from genmnist.figures.curves import Chart, Cloud
+from genmnist.figures.style import LOOK, SUFFIXES, Figure, Look
 from genmnist.models import VAE, Diffusion, Generator, Latent, Request
 from genmnist.models.request import unwatched
 from genmnist.version import __version__
@@ -25,37 +27,47 @@ Watch = Callable[[int], None]  # called with how much is done, in images, walks 
 
 _LOOKED_AT = (999, 899, 499, 199, 99, 49, 19, 0)  # timesteps of 1000, as the reference report shows them
 _FRAMES = 60  # of an animation, besides those asked for
+_CODES = 3000  # images at most whose codes are shown
 _TOGETHER = {"both": ("latent", "pixel"), "all": ("latent", "label", "pixel")}
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture, the same in motion, and what is to be said of it.
+    """A figure, the same in motion, and what is to be said of it.
 
     Args:
-        picture: to be written as PNG.
+        figure: to be written as PNG, PDF or SVG.
         frames: to be written as GIF.
         facts: plain values, for scripts and captions.
-        milliseconds: how long each frame is shown.
-        bounce: run the frames backwards too.
+        seconds: how long the frames take, without the rest at their end.
+        bounce: run the frames backwards too, unless asked otherwise.
     """
 
-    picture: Image.Image
-    frames: Sequence[Image.Image] = ()
+    figure: Figure
+    frames: Sequence[grid.Tiles] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    milliseconds: int = 80
-    bounce: bool = True
+    seconds: float = 2.0
+    bounce: bool = False
 
-    def save(self, path: Path, about: Mapping[str, str]) -> None:
-        """Write the picture, or the animation if the name ends in .gif; `about` goes into its metadata.
+    @property
+    def picture(self) -> Image.Image:
+        """Return the figure in pixels, as it looks by default."""
+        return self.figure.image()
+
+    def save(self, path: Path, about: Mapping[str, str], look: Look = LOOK) -> None:
+        """Write the figure, or the animation if the name ends in .gif; `about` goes into its metadata.
 
         Raises:
+            UsageError: the figure has no motion.
             GenmnistError: the file cannot be written.
         """
         if path.suffix == ".gif":
-            animation.save(self.frames, path, self.milliseconds, self.bounce, about)
+            if not self.frames:
+                raise UsageError(f"this figure does not move: `out` takes {', '.join(SUFFIXES)} here")
+            bounce = self.bounce if look.bounce is None else look.bounce
+            animation.save(self.frames, path, self.seconds, bounce, about, look)
         else:
-            grid.save(self.picture, path, about)
+            self.figure.save(path, about, look)
 
 
 def about(command: str, model: str, seed: int) -> dict[str, str]:
@@ -85,6 +97,11 @@ class Samples:
         turns = len(self.request.turns)
         return turns if 1 < turns <= self.num else None
 
+    def heads(self, columns: int | None) -> list[str]:
+        """Return what stands above the columns of a grid: their labels, if each has one."""
+        labels = self.request.sequence(0, columns or 0)
+        return [] if labels is None else [str(label) for label in labels.tolist()]
+
     def batches(self, watch: Watch, before: int = 0) -> Iterator[Tensor]:
         """Draw, and tell `watch` of it as `before` and as many images as the steps taken come to."""
         done = 0
@@ -99,14 +116,17 @@ class Samples:
 
     def draw(self, watch: Watch = unwatched) -> Drawing:
         """Draw a grid of them."""
-        return Drawing(grid.grid(torch.cat([*self.batches(watch)]), self.columns), (), self.facts)
+        images = torch.cat([*self.batches(watch)])
+        return Drawing(grid.grid(images, self.columns, self.heads(self.columns)), (), self.facts)
 
     @property
     def facts(self) -> dict[str, Any]:
         """Return how they are drawn, as plain values."""
         return {"num": self.num, **_facts(self.request)}
 
-    def write(self, out: Path, about: Mapping[str, str], watch: Watch) -> Image.Image | None:
+    def write(
+        self, out: Path, about: Mapping[str, str], watch: Watch, look: Look = LOOK
+    ) -> Image.Image | None:
         """Draw into a file or a folder, as its name asks, and return the picture if it is one.
 
         Raises:
@@ -119,15 +139,18 @@ class Samples:
         if out.suffix == "":
             export.folder(self.batches(watch), self.num, out, about)
             return None
-        drawn = self.draw(watch) if out.suffix == ".png" else self.animate(watch)
-        drawn.save(out, about)
+        drawn = self.animate(watch) if out.suffix == ".gif" else self.draw(watch)
+        drawn.save(out, about, look)
         return drawn.picture
 
     def animate(self, watch: Watch = unwatched) -> Drawing:
         """Draw how they come about."""
         request = replace(self.request, watch=lambda share: watch(int(share * self.num)))
-        pictures = [grid.grid(frame, self.columns) for frame in self.model.frames(request, self.num)]
-        return Drawing(pictures[-1], pictures, self.facts)
+        pictures = [
+            grid.grid(frame.images, self.columns, self.heads(self.columns), frame.moment)
+            for frame in self.model.frames(request, self.num)
+        ]
+        return Drawing(pictures[-1], pictures, self.facts, seconds=4.0)
 
     def sweep(self, ways: Mapping[str, Any], watch: Watch = unwatched) -> Drawing:
         """Draw the same noise in several ways: a row for each, by its name."""
@@ -135,7 +158,8 @@ class Samples:
             torch.cat([*replace(self, request=replace(self.request, how=how)).batches(watch, k * self.num)])
             for k, how in enumerate(ways.values())
         ]
-        return Drawing(grid.tiles(torch.stack(rows), list(ways)), (), self.facts)
+        names = [name.replace("-", "−") for name in ways]
+        return Drawing(grid.Tiles(torch.stack(rows), names, self.heads(self.num)), (), self.facts)
 
 
 def _facts(request: Request) -> dict[str, Any]:
@@ -148,41 +172,88 @@ def traversal(
     data: Dataset,
     seed: int = 0,
     *,
-    steps: int = 5,
+    view: str | None = None,
+    steps: int | None = None,
     span: float = 2.0,
     from_digit: int | None = None,
+    from_prior: bool = False,
     watch: Watch = unwatched,
 ) -> Drawing:
-    """Draw what each latent factor does, the most used first (figure 3 of the reference report).
+    """Draw what the latent factors do (figure 3 of the reference report), or where images lie among them.
 
     Args:
         model: whose factors.
         data: over which their use is measured, and where real digits come from.
-        seed: chooses the point of the prior to start from, or which digit of its label.
-        steps: values of each factor.
+        seed: chooses the digit to start from (by its number, among all or those of its label), or the point.
+        view: `factors`, a row each, the most used first; `plane`, what is decoded all over the plane of the
+            two most used; `codes`, where the images lie on it. None: `factors`, of a model with two `plane`.
+        steps: values of each factor. None: 5, or of a plane 15.
         span: each factor is set from minus this to plus this.
-        from_digit: start from a digit of this label instead of a point of the prior.
+        from_digit: start from a digit of this label.
+        from_prior: start from a point of the prior instead of a digit.
         watch: called with how many images are measured.
 
     Raises:
-        UsageError: the data have no such digit.
+        UsageError: the data have no such digit, or the model has no plane.
     """
-    base = model.prior(seed)[0] if from_digit is None else model.embed(data.first(from_digit, seed)[None])[0]
+    view = view or ("plane" if model.options.latent == 2 else "factors")
+    if view != "factors" and model.options.latent < 2:
+        raise UsageError(f"`view` {view} needs two latent factors: this model has one")
+    if from_prior:
+        base = model.prior(seed)[0]
+    else:
+        start = data.images[seed % len(data)] if from_digit is None else data.first(from_digit, seed)
+        base = model.embed(start[None])[0]
     for usage in model.usage(data):
         watch(usage.images)
-    values = torch.linspace(-span, span, steps)
-    picture, frames = latent.traversal(model.traverse(base, values), values, usage.kl, usage.active)
+    first, second = sorted(usage.order()[:2]) if view != "factors" else (0, 0)
+    values = torch.linspace(-span, span, steps or (15 if view == "plane" else 5))
+    figure: Figure
+    frames: Sequence[grid.Tiles] = ()
+    if view == "factors":
+        figure, frames = latent.traversal(model.traverse(base, values), values, usage.kl, usage.active)
+    elif view == "plane":
+        figure = latent.plane(model.plane(base, values, (first, second)), values, (first, second))
+    else:
+        codes = torch.cat([model.embed(images) for images in data.images[:_CODES].split(1000)])
+        x, y = codes[:, first].tolist(), codes[:, second].tolist()
+        classes = data.labels[:_CODES].tolist()
+        names = [str(label) for label in range(max(classes) + 1)]
+        figure = Chart([[Cloud(x, y, classes, names, *map(latent.factor_name, (first, second)))]], 5, 5)
     factors = [
         {"factor": factor, "kl": round(usage.kl[factor].item(), 4), "active": bool(usage.active[factor])}
         for factor in usage.order()
     ]
     facts = {
+        "view": view,
         "from_digit": from_digit,
+        "from_prior": from_prior,
         "active_units": int(usage.active.sum()),
         "kl": round(usage.kl.sum().item(), 4),
         "factors": factors,
     }
-    return Drawing(picture, frames, facts, milliseconds=max(60, 1200 // steps))
+    return Drawing(figure, frames, facts, bounce=True)
+
+
+def reconstructions(model: VAE, data: Dataset, seed: int = 0, num: int = 10) -> Drawing:
+    """Draw images above what the model makes of their codes, of each label in turn.
+
+    Args:
+        model: what encodes and decodes.
+        data: where the images come from.
+        seed: which of each label.
+        num: how many.
+
+    Raises:
+        UsageError: the data have not so many of a label.
+    """
+    known = data.labels.unique().tolist()
+    labels = [known[k % len(known)] for k in range(num)]
+    images = torch.stack([data.first(label, seed + k // len(known)) for k, label in enumerate(labels)])
+    with torch.inference_mode():
+        decoded = model.decode(model.embed(images))
+    figure = latent.reconstructions(images, decoded, [str(label) for label in labels])
+    return Drawing(figure, (), {"num": num, "labels": labels})
 
 
 def interpolation(
@@ -203,28 +274,32 @@ def interpolation(
         model: through whose latent space.
         request: chooses the end points; how to sample, without noise on the way; two labels to walk between,
             or one to keep.
-        data: where real digits come from.
+        data: where the end points come from; None: they are points of the prior.
         space: `latent`, `pixel`, `both` under one another; in models with labels `label` or `all` too.
         pairs: of end points.
         points: on the way, both ends included.
         path: `lerp` or `slerp`.
-        from_digits: walk between real digits of these labels, not between points of the prior.
+        from_digits: walk between digits of these labels, not between any two.
         watch: called with how many walks are done, one for the end points included.
 
     Raises:
         UsageError: the data have no such digit, the model no such label.
     """
-    seed = request.seed
-    if from_digits and request.classes and not request.labels:
-        request = replace(request, labels=from_digits)
-    labels = request.sequence(0, 2 * pairs)  # of each pair its first end, then its second
-    if from_digits is None:
-        z = model.prior(seed, 2 * pairs)
-    elif data is None:
+    seed, count = request.seed, 2 * pairs
+    if from_digits and data is None:
         raise UsageError("walks `from_digits` need `data` to take them from")
-    else:
-        images = [data.first(digit, seed + k) for k in range(pairs) for digit in from_digits]
-        z = model.embed(torch.stack(images), labels if model.classes else None)
+    z = model.prior(seed, count)
+    if data is not None:
+        if from_digits:
+            own = from_digits
+            images = torch.stack([data.first(digit, seed + k) for k in range(pairs) for digit in from_digits])
+        else:
+            numbers = (torch.arange(count) + seed * count) % len(data)
+            images, own = data.images[numbers], tuple(data.labels[numbers].tolist())
+        if request.classes and not request.labels:
+            request = replace(request, labels=own)
+        z = model.embed(images, request.sequence(0, count) if model.classes else None)
+    labels = request.sequence(0, count)  # of each pair its first end, then its second
     ends = None if labels is None else (labels[1::2], labels[0::2])
     watch(1)
     alphas = torch.linspace(0, 1, points)
@@ -236,6 +311,7 @@ def interpolation(
     picture, frames = latent.interpolation(walks, through, alphas)
     facts: dict[str, Any] = {
         "from_digits": from_digits,
+        "from_prior": data is None,
         "space": space,
         "path": path,
         "pairs": pairs,
@@ -245,7 +321,7 @@ def interpolation(
         facts |= request.how.asdict()
     if labels is not None:
         facts["labels"] = labels.view(-1, 2).tolist()
-    return Drawing(picture, frames, facts)
+    return Drawing(picture, frames, facts, bounce=True)
 
 
 def reverse_trace(
@@ -283,6 +359,6 @@ def reverse_trace(
     facts = {"num": num, "timesteps": visit, **_facts(request)}
     if animated:
         frames = reverse.frames(kept, show_x0)
-        return Drawing(frames[-1], frames, facts, bounce=False)
+        return Drawing(frames[-1], frames, facts, seconds=4.0)
     chosen = [step for t in visit for step in kept if step.t == t]
     return Drawing(reverse.picture(chosen, show_x0), (), facts)

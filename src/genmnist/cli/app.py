@@ -14,6 +14,7 @@ from genmnist.cli import (
     evaluate,
     info,
     interpolate,
+    reconstruct,
     report,
     reverse_trace,
     sample,
@@ -32,6 +33,7 @@ _ABOUT = "Train, sample, explore and measure generative models of handwritten di
 _BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
     "train": ("Train a model; the run goes into a folder of its own.", train.command),
     "sample": ("Draw new images from a model.", sample.command),
+    "reconstruct": ("Put images above what a model makes of them.", reconstruct.command),
     "traverse": ("Move one latent factor at a time.", traverse.command),
     "interpolate": ("Walk from one image to another.", interpolate.command),
     "reverse-trace": ("Watch images come out of noise.", reverse_trace.command),

@@ -11,6 +11,7 @@ from genmnist.cli.console import Output
 from genmnist.cli.labels import WAYS, NoLabels
 from genmnist.errors import UsageError
 from genmnist.families import Family
+from genmnist.figures.style import SUFFIXES
 from genmnist.options import Options, fields
 from genmnist.runs.find import find, find_data
 
@@ -29,6 +30,7 @@ def command(family: Family) -> Callable[..., None]:
         request: NoLabels,
         how: dict[str, Any],
         data: opt.Data,
+        look: opt.Look,
         space: Annotated[
             str,
             typer.Option(
@@ -51,18 +53,23 @@ def command(family: Family) -> Callable[..., None]:
         ] = family.path,
         from_digits: Annotated[
             tuple[int, int] | None,
-            typer.Option(help="Walk from a real test digit to another, of these labels: 6 1."),
+            typer.Option(help="Walk between real test digits of these labels: 6 1.", show_default="of any"),
         ] = None,
-        out: Annotated[Path, typer.Option(help=".png: a row a walk; .gif: all walks in motion.")] = Path(
-            f"{family.name}-interpolation.png"
-        ),
+        from_prior: Annotated[
+            bool, typer.Option("--from-prior", help="Walk between points of the prior, as for a --label.")
+        ] = False,
+        out: Annotated[
+            Path, typer.Option(help=".png, .pdf, .svg: a row a walk; .gif: all walks in motion.")
+        ] = Path(f"{family.name}-interpolation.png"),
     ) -> None:
         output = Output(f"interpolate {family.name}", common.as_json, common.quiet)
         chosen: Any = deterministic(**how) if deterministic else None
         labels = request.asked
         if len(labels) > 2:
             raise UsageError("`labels` takes one label here, or two to walk between: 3 or 3,8")
-        opt.check_out(out, (".png", ".gif"))
+        if from_digits and from_prior:
+            raise UsageError("`from_digits` and `from_prior` are two places to start from: give one of them")
+        opt.check_out(out, (*SUFFIXES, ".gif"))
         given = data.given()
         found = find(family.name, common.model)
 
@@ -71,17 +78,19 @@ def command(family: Family) -> Callable[..., None]:
 
         model = cast("Latent", common.load(found, family.name, output))
         guide = request.guide(common, output)
-        test = find_data(model.trained, **given).test if from_digits else None
+        real = bool(from_digits) or not (from_prior or labels)
+        test = find_data(model.trained, **given).test if real else None
         rows = {"both": 2, "all": 3}.get(space, 1)
         with output.progress("interpolating", rows + 1) as advance:
             drawn = drawing.interpolation(
                 model, model.request(common.seed, labels=labels, guide=guide, how=chosen), test, space=space,
                 pairs=pairs, points=points, path=path, from_digits=from_digits, watch=advance,
             )  # fmt: skip
-        drawn.save(out, common.about(found))
+        drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)
         output.wrote(out, drawn.picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "data": opt.Data}
+    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "data": opt.Data,
+              "look": opt.Look}  # fmt: skip
     return opt.with_options(interpolate, groups, opt.sampling_default(sampling))

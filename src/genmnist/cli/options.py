@@ -20,6 +20,7 @@ import typer
 from genmnist.cli.console import Output
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
+from genmnist.figures import style
 from genmnist.options import Field, Options, fields
 from genmnist.registry import DATASETS, SAMPLERS
 from genmnist.runs.find import Found
@@ -27,7 +28,7 @@ from genmnist.runs.find import Found
 if TYPE_CHECKING:
     from genmnist.models import Model as AnyModel
 
-_MODEL, _WHERE, _TALK = "Model and data", "Device", "Output"
+_MODEL, _FIGURE, _WHERE, _TALK = "Model and data", "Figure", "Device", "Output"
 
 
 def _dataset(value: str | None) -> str | None:
@@ -227,6 +228,42 @@ class Common:
         from genmnist import drawing
 
         return drawing.about(shlex.join(["genmnist", *sys.argv[1:]]), found.origin, self.seed)
+
+
+@dataclass(frozen=True)
+class Look(style.Look):
+    """How a figure is to look."""
+
+    style: Annotated[
+        str,
+        typer.Option(
+            help=f"The ground of figures: {' or '.join(style.STYLES)}.",
+            callback=one_of(tuple(style.STYLES)),
+            rich_help_panel=_FIGURE,
+        ),
+    ] = "light"
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            help="Enlarge each pixel so many times.",
+            show_default="as a page has room",
+            min=1,
+            max=32,
+            rich_help_panel=_FIGURE,
+        ),
+    ] = None
+    title: Annotated[
+        str, typer.Option(help="A line above.", show_default="the figure's own", rich_help_panel=_FIGURE)
+    ] = ""
+    bounce: Annotated[
+        bool | None,
+        typer.Option(
+            "--bounce/--no-bounce",
+            help="Run an animation back, too.",
+            show_default="but for noise",
+            rich_help_panel=_FIGURE,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

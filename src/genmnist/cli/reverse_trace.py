@@ -10,6 +10,7 @@ from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.cli.labels import WAYS, NoLabels
 from genmnist.families import Family
+from genmnist.figures.style import SUFFIXES
 from genmnist.runs.find import find
 
 
@@ -21,6 +22,7 @@ def command(family: Family) -> Callable[..., None]:
         common: opt.Common,
         request: NoLabels,
         how: dict[str, Any],
+        look: opt.Look,
         num: Annotated[int, typer.Option("--num", "-n", help="How many images.", min=1, max=100)] = 4,
         timesteps: Annotated[
             str | None,
@@ -34,11 +36,12 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option("--show-x0", help="Show the clean image predicted at each of them, underneath."),
         ] = False,
         out: Annotated[
-            Path, typer.Option(help=".png: a row an image; .gif: the steps of the sampler in motion.")
+            Path,
+            typer.Option(help=".png, .pdf, .svg: a row an image; .gif: the steps of the sampler in motion."),
         ] = Path(f"{family.name}-reverse-trace.png"),
     ) -> None:
         output = Output(f"reverse-trace {family.name}", common.as_json, common.quiet)
-        opt.check_out(out, (".png", ".gif"))
+        opt.check_out(out, (*SUFFIXES, ".gif"))
         chosen = sampling.choose(**how)
         visit = opt.whole_numbers(timesteps, "timesteps") if timesteps else []
         labels = request.asked
@@ -54,10 +57,10 @@ def command(family: Family) -> Callable[..., None]:
                 model, model.request(common.seed, labels=labels, guide=guide, how=chosen), num=num,
                 timesteps=visit, show_x0=show_x0, animated=out.suffix == ".gif", watch=advance,
             )  # fmt: skip
-        drawn.save(out, common.about(found))
+        drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)
         output.wrote(out, drawn.picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling}
+    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "look": opt.Look}
     return opt.with_options(reverse_trace, groups, opt.sampling_default(sampling))

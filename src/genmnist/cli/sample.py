@@ -12,9 +12,12 @@ from genmnist.cli.console import Output
 from genmnist.cli.labels import WAYS, NoLabels
 from genmnist.errors import UsageError
 from genmnist.families import Family
+from genmnist.figures.style import SUFFIXES
 from genmnist.runs.find import find
 
-_MOST = {".png": 10_000, ".gif": 1_000}  # digits; of a picture as figures.grid has it, which needs torch
+_MOST = dict.fromkeys(SUFFIXES, 10_000) | {
+    ".gif": 1_000
+}  # digits; of a picture as figures.grid has it, which needs torch
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,13 @@ def command(family: Family) -> Callable[..., None]:
         request: NoLabels,
         amount: Amount,
         how: dict[str, Any],
+        look: opt.Look,
         batch_size: opt.BatchSize = family.batch_size,
         out: Annotated[
             Path,
             typer.Option(
-                help=".png: a grid; .gif: the images as they emerge; .npz: arrays; a folder: a PNG each."
+                help=".png, .pdf, .svg: a grid; .gif: the images as they emerge; .npz: arrays; "
+                "a folder: a PNG each."
             ),
         ] = Path(f"{family.name}-samples.png"),
     ) -> None:
@@ -86,7 +91,7 @@ def command(family: Family) -> Callable[..., None]:
                 "`guidance` and `guidance_sweep` are two ways to say one thing: give one of them"
             )
         ways = {f"w = {w:g}": sampling.choose(**how | {"guidance": w}) for w in sweep}
-        opt.check_out(out, (".png",) if sweep else (".png", ".gif", ".npz", ""))
+        opt.check_out(out, SUFFIXES if sweep else (*SUFFIXES, ".gif", ".npz", ""))
         _check_fits(amount.of(labels), out)
         found = find(family.name, common.model)
 
@@ -104,10 +109,10 @@ def command(family: Family) -> Callable[..., None]:
         with output.progress("sampling", total) as advance:
             if sweep:
                 drawn = samples.sweep(ways, advance)
-                drawn.save(out, common.about(found))
+                drawn.save(out, common.about(found), look)
                 picture: Any = drawn.picture
             else:
-                picture = samples.write(out, common.about(found), advance)
+                picture = samples.write(out, common.about(found), advance, look)
         output.note(**samples.facts | ({"guidance": sweep} if sweep else {}))
         output.wrote(out, picture)
         output.finish()
@@ -117,6 +122,7 @@ def command(family: Family) -> Callable[..., None]:
         "request": WAYS[family.labels],
         "amount": LabelledAmount if family.labels == "own" else Amount,
         "how": sampling,
+        "look": opt.Look,
     }
     return opt.with_options(sample, groups, opt.sampling_default(sampling))
 

@@ -8,8 +8,12 @@ import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
+from genmnist.errors import UsageError
 from genmnist.families import Family
+from genmnist.figures.style import SUFFIXES
 from genmnist.runs.find import find, find_data
+
+VIEWS = ("factors", "plane", "codes")
 
 
 def command(family: Family) -> Callable[..., None]:
@@ -18,7 +22,20 @@ def command(family: Family) -> Callable[..., None]:
     def traverse(
         common: opt.Common,
         data: opt.Data,
-        steps: Annotated[int, typer.Option(help="Values of each factor.", min=2, max=64)] = 5,
+        look: opt.Look,
+        view: Annotated[
+            str | None,
+            typer.Option(
+                help="factors, a row each; plane, all over that of the two most used; or codes, where images "
+                "lie on it.",
+                show_default="factors, of a model with two plane",
+                callback=lambda value: value and opt.one_of(VIEWS)(value),
+            ),
+        ] = None,
+        steps: Annotated[
+            int | None,
+            typer.Option(help="Values of each factor.", show_default="5, of a plane 15", min=2, max=64),
+        ] = None,
         span: Annotated[
             float,
             typer.Option(
@@ -27,14 +44,19 @@ def command(family: Family) -> Callable[..., None]:
         ] = 2.0,
         from_digit: Annotated[
             int | None,
-            typer.Option(help="Start from a real test digit instead of a point of the prior.", min=0),
+            typer.Option(help="Start from a real test digit of this label.", show_default="any", min=0),
         ] = None,
-        out: Annotated[Path, typer.Option(help=".png: a row a factor; .gif: all factors in motion.")] = Path(
-            f"{family.name}-traversal.png"
-        ),
+        from_prior: Annotated[
+            bool, typer.Option("--from-prior", help="Start from a point of the prior instead of a digit.")
+        ] = False,
+        out: Annotated[
+            Path, typer.Option(help=".png, .pdf, .svg: a row a factor; .gif: all factors in motion.")
+        ] = Path(f"{family.name}-traversal.png"),
     ) -> None:
         output = Output(f"traverse {family.name}", common.as_json, common.quiet)
-        opt.check_out(out, (".png", ".gif"))
+        if from_digit is not None and from_prior:
+            raise UsageError("`from_digit` and `from_prior` are two places to start from: give one of them")
+        opt.check_out(out, (*SUFFIXES, ".gif") if view in (None, "factors") else SUFFIXES)
         given = data.given()
         found = find(family.name, common.model)
 
@@ -45,9 +67,10 @@ def command(family: Family) -> Callable[..., None]:
         test = find_data(model.trained, **given).test
         with output.progress("measuring factors", len(test)) as advance:
             drawn = drawing.traversal(
-                model, test, common.seed, steps=steps, span=span, from_digit=from_digit, watch=advance
-            )
-        drawn.save(out, common.about(found))
+                model, test, common.seed, view=view, steps=steps, span=span, from_digit=from_digit,
+                from_prior=from_prior, watch=advance,
+            )  # fmt: skip
+        drawn.save(out, common.about(found), look)
         facts = drawn.facts
         output.say(
             f"{facts['active_units']} of {len(facts['factors'])} factors active; KL {facts['kl']:.2f} nats "
@@ -57,4 +80,4 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, drawn.picture)
         output.finish()
 
-    return opt.with_options(traverse, {"common": opt.Common, "data": opt.Data})
+    return opt.with_options(traverse, {"common": opt.Common, "data": opt.Data, "look": opt.Look})

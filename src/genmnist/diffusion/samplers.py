@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from genmnist.diffusion.schedules import Schedule
+from genmnist.diffusion.schedules import CLEAN, Schedule
 from genmnist.diffusion.targets import Denoised
 
 Denoise = Callable[[Tensor, float], Denoised]
@@ -32,6 +32,11 @@ class Step(NamedTuple):
     t: float
     x: Tensor
     x0: Tensor
+
+    @property
+    def moment(self) -> str:
+        """Return what to call it: its timestep, rounded, until it is the sample."""
+        return "the sample" if self.t == CLEAN else f"t = {self.t:.0f}"
 
 
 def ancestral(

@@ -65,6 +65,7 @@ VAE = Family(
     commands={
         "train": "Train a variational autoencoder.",
         "sample": "Draw images from a variational autoencoder.",
+        "reconstruct": "Encode test images and decode them again: images above their reconstructions.",
         "traverse": "Set one factor of a latent point at a time; the factors most used come first.",
         "interpolate": "Decode the points between two latent points, or fade between their two images.",
         "evaluate": "Measure a variational autoencoder: its samples, bounds, latent factors and walks.",

@@ -1,15 +1,23 @@
-"""Curves, in panels: how numbers change over training, strength, noise or the way."""
+"""Charts, in panels: how numbers change over training, strength, noise or the way; where codes lie."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from genmnist.files import replacing
+from PIL import Image
+
+from genmnist.figures.style import LOOK, Figure, Look, Style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Vector
 
 Numbers = Sequence[float | int]
+_MARKS = "os^D"
+_CLASSES = "tab10"  # matplotlib's colours for kinds of things
 
 
 @dataclass(frozen=True)
@@ -25,63 +33,148 @@ class Panel:
     shares: bool = False  # y lies between 0 and 1
     integers: bool = False  # x counts
 
+    def paint(self, axes: Axes, style: Style) -> None:
+        """Draw the lines."""
+        from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-def draw(
-    panels: Sequence[Sequence[Panel]], path: str | Path, width: float = 4.6, height: float = 3.4
+        for number, (name, (x, y)) in enumerate(self.lines.items()):
+            kind = number % len(style.lines)
+            axes.plot(
+                x, y, ("-", "--", "-.", ":")[kind], color=style.lines[kind], label=_plain(name),
+                marker="" if len(x) > 40 else _MARKS[kind], markersize=3.5, linewidth=1.4,
+            )  # fmt: skip
+        axes.set(xlabel=self.xlabel, ylabel=self.ylabel, title=_plain(self.title))
+        if self.log:
+            axes.set_yscale("log")
+            for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                axis(StrMethodFormatter("{x:g}"))
+        if self.shares:
+            axes.set_ylim(-0.02, 1.02)
+        if self.falling:
+            axes.invert_xaxis()
+        if self.integers:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25, color=style.faint, linewidth=0.6)
+        if len(self.lines) > 1:
+            axes.legend(frameon=False, fontsize="small", labelcolor=style.ink)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One pair of axes, with a mark an image: its class by colour and, if all names are short, by name."""
+
+    x: Numbers
+    y: Numbers
+    classes: Sequence[int]
+    names: Sequence[str]
+    xlabel: str
+    ylabel: str
+    title: str = ""
+
+    def paint(self, axes: Axes, style: Style) -> None:
+        """Draw the marks."""
+        import numpy as np
+        from matplotlib import color_sequences
+
+        points, classes = np.column_stack((self.x, self.y)), np.asarray(self.classes)
+        palette, named = color_sequences[_CLASSES], all(len(n) == 1 and n.isalnum() for n in self.names)
+        for k in np.unique(classes):
+            x, y = points[classes == k].T
+            axes.scatter(
+                x, y, s=14 if named else 6, marker=f"${self.names[k]}$" if named else "o",
+                color=palette[k % len(palette)], alpha=0.8, linewidths=0, label=_plain(self.names[k]),
+            )  # fmt: skip
+        axes.set(xlabel=self.xlabel, ylabel=self.ylabel, title=_plain(self.title), aspect="equal")
+        axes.spines[["top", "right"]].set_visible(False)
+        if not named:
+            axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=style.ink)
+
+
+@dataclass(frozen=True)
+class Chart(Figure):
+    """Panels in rows, equally many in each; `width` and `height` of each in inches."""
+
+    dpi: ClassVar[float | None] = 150
+    panels: Sequence[Sequence[Panel | Cloud]]
+    width: float = 4.4
+    height: float = 3.2
+
+    def image(self, look: Look = LOOK) -> Image.Image:
+        """Return the chart in pixels."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas: Any = FigureCanvasAgg(self.vector(look))
+        canvas.draw()
+        size = canvas.get_width_height()
+        return Image.frombytes("RGBA", size, bytes(canvas.buffer_rgba())).convert("RGB")
+
+    def vector(self, look: Look = LOOK) -> Vector:
+        """Return the chart with its texts as texts."""
+        import matplotlib
+        from matplotlib.figure import Figure as Vector
+
+        style, (rows, columns) = look.colours, (len(self.panels), len(self.panels[0]))
+        coloured = ("text.color", "axes.labelcolor", "axes.titlecolor")
+        set_back = ("axes.edgecolor", "xtick.color", "ytick.color")
+        own: Any = dict.fromkeys(coloured, style.ink) | dict.fromkeys(set_back, style.faint)
+        own |= dict.fromkeys(("figure.facecolor", "axes.facecolor"), style.background)
+        own |= {"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.linewidth": 0.7}
+        with matplotlib.rc_context(own):
+            size = (self.width * columns, self.height * rows)
+            figure = Vector(size, dpi=self.dpi, layout="constrained")
+            for row, places in zip(self.panels, figure.subplots(rows, columns, squeeze=False), strict=True):
+                for panel, place in zip(row, places, strict=True):
+                    panel.paint(place, style)
+            if look.title:
+                figure.suptitle(_plain(look.title), fontsize=10)
+        return figure
+
+
+def losses(
+    metrics: Sequence[dict[str, Any]],
+    path: str | Path,
+    title: str,
+    unit: str,
+    about: Mapping[str, str] | None = None,
+    look: Look = LOOK,
 ) -> Path:
-    """Draw panels in rows and columns, whole or not at all.
-
-    Args:
-        panels: rows of equally many.
-        path: where to.
-        width, height: of each, in inches.
+    """Draw training and validation loss by epoch (figure 1), and beside it the two terms of a VAE's.
 
     Raises:
         GenmnistError: the file cannot be written.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    rows, columns = len(panels), len(panels[0])
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for panel, place in zip((panel for row in panels for panel in row), axes.flat, strict=True):
-        for number, (name, (x, y)) in enumerate(panel.lines.items()):
-            style = "-" if len(x) > 40 else ("o-", "s--", "^-.", "v:")[number % 4]
-            place.plot(x, y, style, markersize=3.5, label=_plain(name))
-        place.set(xlabel=panel.xlabel, ylabel=panel.ylabel, title=_plain(panel.title))
-        if panel.log:
-            place.set_yscale("log")
-        if panel.shares:
-            place.set_ylim(-0.02, 1.02)
-        if panel.falling:
-            place.invert_xaxis()
-        if panel.integers:
-            place.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        place.spines[["top", "right"]].set_visible(False)
-        place.grid(alpha=0.3)
-        if len(panel.lines) > 1:
-            place.legend(frameon=False, fontsize="small")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-    return Path(path)
-
-
-def losses(metrics: Sequence[dict[str, Any]], path: str | Path, title: str, unit: str) -> Path:
-    """Draw training and validation loss by epoch (figure 1). Raises GenmnistError as `draw` does."""
     epochs = [line["epoch"] for line in metrics]
-    names = {"train_loss": "training", "val_loss": f"validation, {metrics[-1]['val_loss']:.5g} at last"}
-    lines = {label: (epochs, [line[key] for line in metrics]) for key, label in names.items()}
-    panel = Panel(lines, "epoch", f"loss in {unit}", title, integers=True)
-    return draw([[panel]], path, 7.0, 4.2)
+
+    def panel(names: Mapping[str, str], title: str = "") -> Panel:
+        lines = {
+            f"{name}, {metrics[-1][key]:.5g} at last" if key.startswith("val_") else name: (
+                epochs, [line[key] for line in metrics]
+            )
+            for key, name in names.items()
+        }  # fmt: skip
+        return Panel(lines, "epoch", f"loss in {unit}", title, integers=True)
+
+    panels = [panel({"train_loss": "training", "val_loss": "validation"}, title)]
+    if "val_kl" in metrics[-1]:
+        panels.append(
+            panel({"val_reconstruction": "reconstruction", "val_kl": "KL"}, "validation, by its terms")
+        )
+    return Chart([panels], 5.5 if len(panels) == 1 else 4.4).save(path, about, look)
 
 
-def compare(runs: Mapping[str, tuple[str, str, Sequence[dict[str, Any]]]], path: str | Path) -> Path:
+def compare(
+    runs: Mapping[str, tuple[str, str, Sequence[dict[str, Any]]]],
+    path: str | Path,
+    about: Mapping[str, str] | None = None,
+    look: Look = LOOK,
+) -> Path:
     """Draw the losses of runs by images seen and by time, a row a family.
 
     Args:
         runs: the family, the name of the loss and its course of each, by name.
         path: where to.
+        about, look: as of any figure.
 
     Raises:
         GenmnistError: the file cannot be written.
@@ -96,7 +189,8 @@ def compare(runs: Mapping[str, tuple[str, str, Sequence[dict[str, Any]]]], path:
         return Panel(lines, key, loss, family)
 
     kinds = sorted({(family, loss) for family, loss, _ in runs.values()})
-    return draw([[panel(*kind, "images seen"), panel(*kind, "seconds")] for kind in kinds], path)
+    rows = [[panel(*kind, "images seen"), panel(*kind, "seconds")] for kind in kinds]
+    return Chart(rows).save(path, about, look)
 
 
 def tradeoffs(
@@ -117,7 +211,9 @@ def tradeoffs(
             return Panel(lines, xlabel, "distance / floor", title, log=True)
         return Panel(lines, xlabel, "share", shares=True)
 
-    return draw([[panel(name, rows, above) for name, rows in found.items()] for above in (True, False)], path)
+    return Chart(
+        [[panel(name, rows, above) for name, rows in found.items()] for above in (True, False)]
+    ).save(path)
 
 
 def _plain(text: str) -> str:

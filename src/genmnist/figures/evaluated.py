@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from genmnist.evaluation.document import EvaluationDocument
 from genmnist.evaluation.suite import Evaluation
-from genmnist.figures import curves, grid
-from genmnist.figures.curves import Panel
+from genmnist.figures.curves import Chart, Panel
+from genmnist.figures.grid import Tiles
 
 
-def nearest(evaluation: Evaluation) -> Image.Image:
+def nearest(evaluation: Evaluation) -> Tiles:
     """Lay samples out above the training images that they are nearest to."""
     cells = torch.stack((evaluation.shown, evaluation.nearest))
     share = evaluation.document.near_copies.share
-    return grid.tiles(cells, ["sample", "nearest real"], title=f"{share:.1%} near-copies")
+    return Tiles(cells, ["sample", "nearest real"], title=f"{share:.1%} near-copies")
 
 
 def panels(document: EvaluationDocument) -> dict[str, list[Panel]]:
@@ -29,11 +28,11 @@ def panels(document: EvaluationDocument) -> dict[str, list[Panel]]:
         found["walks"] = [
             Panel(
                 {name: (walks.alphas, walk.distance) for name, walk in spaces.items()},
-                "alpha", "distance to the nearest real image", f"{walks.pairs} walks",
+                "α", "distance to the nearest real image", f"{walks.pairs} walks",
             ),
             Panel(
                 {name: (walks.alphas, walk.confidence) for name, walk in spaces.items()},
-                "alpha", "the classifier's confidence",
+                "α", "the classifier's confidence",
             ),
         ]  # fmt: skip
     if document.likelihood:
@@ -60,11 +59,12 @@ def save(evaluation: Evaluation, folder: Path, about: Mapping[str, str] | None =
     Args:
         evaluation: what was measured.
         folder: where to.
-        about: what the picture of images says of itself; see `grid.save`.
+        about: what each says of itself.
 
     Raises:
         GenmnistError: one cannot be written.
     """
-    drawn = [grid.save(nearest(evaluation), folder / "nearest.png", about)]
-    found = panels(evaluation.document)
-    return drawn + [curves.draw([row], folder / f"{name}.png") for name, row in found.items()]
+    figures = {"nearest": nearest(evaluation)} | {
+        name: Chart([row]) for name, row in panels(evaluation.document).items()
+    }
+    return [figure.save(folder / f"{name}.png", about) for name, figure in figures.items()]

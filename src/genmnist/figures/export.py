@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from genmnist.figures import grid
+from genmnist.figures.style import texts
 from genmnist.files import replacing
 
 Batches = Iterable[UInt8[Tensor, "_ h w *rgb"]]  # of any size each
@@ -44,7 +44,7 @@ def npz(batches: Batches, num: int, path: Path, labels: Sequence[int] | None = N
 def folder(batches: Batches, num: int, path: Path, about: Mapping[str, str] | None = None) -> None:
     """Write a PNG an image into a folder: `000.png`, `001.png` and so on.
 
-    Each says `about` of itself, and its number under `image`; see `grid.save`.
+    Each says `about` of itself, and its number under `image`.
 
     Raises:
         GenmnistError: the folder cannot be written.
@@ -54,5 +54,5 @@ def folder(batches: Batches, num: int, path: Path, about: Mapping[str, str] | No
         temporary.mkdir()
         for number, image in enumerate(itertools.chain.from_iterable(batches)):
             pixels: npt.NDArray[np.uint8] = image.numpy()
-            said = grid.texts({**about, "image": str(number)} if about else {})
+            said = texts({**about, "image": str(number)} if about else {})
             Image.fromarray(pixels).save(temporary / f"{number:0{digits}d}.png", pnginfo=said)

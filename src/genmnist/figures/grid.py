@@ -1,29 +1,151 @@
-"""Grids of images, with what the rows and columns are written beside them."""
+"""Grids of images, pixel for pixel, with what the rows and columns are written beside them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from genmnist.errors import UsageError
-from genmnist.files import replacing
+from genmnist.figures.style import LOOK, Figure, Look, font
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Vector
 
 GAP = 2  # pixels between two images, before scaling
-BACKGROUND, INK, FAINT = (24, 26, 31), (232, 234, 237), (138, 143, 152)
-TEXT = 15  # height of the letters, in pixels of the finished picture
 MAX_CELLS = 10_000
+_TEXT = 15  # height of the letters, in pixels of a finished picture that is enlarged three times or less
 _WIDTHS = {3: 1100, 2: 1450}  # pixels that a picture may be wide whose images are so many times enlarged
+_INCH = 150  # pixels of a picture, on paper
+_SHARP = 2400  # pixels: so wide are images made in PDF and SVG, where readers would smooth their edges
 
 
-def grid(images: UInt8[Tensor, "n h w *rgb"], columns: int | None = None) -> Image.Image:
-    """Lay images out in rows: a square unless `columns` says otherwise.
+class _Text(NamedTuple):
+    x: float
+    y: float  # of its middle
+    text: str
+    faint: bool
+    anchor: str  # what lies at x: its left end, its middle or its right end
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles(Figure):
+    """Images in rows and columns.
+
+    Args:
+        images: bytes, grey or in colour.
+        rows, columns: a text each, or none.
+        corner: what the columns are, such as `α`: a text before theirs.
+        title: a line above.
+        faint: the rows whose text is set back.
+    """
+
+    images: UInt8[Tensor, "rows columns h w *rgb"]
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    corner: str = ""
+    title: str = ""
+    faint: Collection[int] = ()
+
+    def image(self, look: Look = LOOK) -> Image.Image:
+        """Return the figure in pixels, the images enlarged by a whole number."""
+        scale = self.scale(look)
+        body = self._body(look, scale)
+        size, place, written = self._layout(body.size, scale, look)
+        picture = Image.new("RGB", size, look.colours.background)
+        picture.paste(body, place)
+        draw = ImageDraw.Draw(picture)
+        for text in written:
+            colour = look.colours.faint if text.faint else look.colours.ink
+            draw.text((text.x, text.y), text.text, colour, font(_letters(scale)), anchor=f"{text.anchor}m")
+        return picture
+
+    def vector(self, look: Look = LOOK) -> Vector:
+        """Return the figure with its texts as texts."""
+        from matplotlib.figure import Figure as Vector
+
+        scale = self.scale(look)
+        body = self._body(look, scale)
+        (width, height), (left, top), written = self._layout(body.size, scale, look)
+        sharp = self._body(look, scale * max(1, _SHARP // max(body.size)))
+        figure = Vector((width / _INCH, height / _INCH), facecolor=look.colours.background)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.imshow(np.asarray(sharp), extent=(left, left + body.width, top + body.height, top),
+                    interpolation="none")  # fmt: skip
+        axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
+        axes.set_axis_off()
+        for text in written:
+            axes.text(
+                text.x, text.y, text.text.replace("$", r"\$"), va="center_baseline",
+                ha={"l": "left", "m": "center", "r": "right"}[text.anchor],
+                color=look.colours.faint if text.faint else look.colours.ink,
+                fontsize=_letters(scale) * 72 / _INCH, fontfamily="DejaVu Sans",
+            )  # fmt: skip
+        return figure
+
+    def scale(self, look: Look = LOOK) -> int:
+        """Return how many times the images are enlarged."""
+        across, width = self.images.shape[1], self.images.shape[3]
+        size = across * (width + GAP) + GAP
+        return look.scale or next((scale for scale, most in _WIDTHS.items() if scale * size <= most), 1)
+
+    def _body(self, look: Look, scale: int) -> Image.Image:
+        """Return the images in their places."""
+        down, across, height, width = self.images.shape[:4]
+        grey = self.images.ndim == 4
+        colours = self.images.unsqueeze(-1).expand(*self.images.shape, 3) if grey else self.images
+        ground = torch.tensor(ImageColor.getrgb(look.colours.background), dtype=torch.uint8)
+        canvas = ground.repeat(down * (height + GAP) + GAP, across * (width + GAP) + GAP, 1)
+        # Behind the first gap each cell is an image and the gap that follows it, below and to the right.
+        cells = canvas[GAP:, GAP:].unflatten(0, (down, -1)).unflatten(2, (across, -1))
+        cells[:, :height, :, :width] = colours.transpose(1, 2)
+        body = Image.fromarray(canvas.numpy())
+        return body.resize((body.width * scale, body.height * scale), Image.Resampling.NEAREST)
+
+    def _layout(
+        self, body: tuple[int, int], scale: int, look: Look
+    ) -> tuple[tuple[int, int], tuple[int, int], list[_Text]]:
+        """Return the size of the picture, where the images begin, and the texts."""
+        title, gap, letters = look.title or self.title, GAP * scale, _letters(scale)
+        if not (self.rows or self.columns or title):
+            return body, (0, 0), []
+        length, line, margin = font(letters).getlength, letters + letters // 2, 2 * gap
+        beside = [*self.rows, self.corner] if self.corner else self.rows
+        left = margin + (math.ceil(max(map(length, beside))) if beside else 0)
+        top = margin // 2 + line * bool(title) + line * bool(self.columns)
+        size = max(left + body[0], math.ceil(length(title)) + 2 * margin) + margin // 2, top + body[1]
+        return size, (left, top), [*self._texts(body, (left, top), line, margin, gap, title)]
+
+    def _texts(
+        self, body: tuple[int, int], place: tuple[int, int], line: int, margin: int, gap: int, title: str
+    ) -> Iterator[_Text]:
+        (left, top), (down, across) = place, self.images.shape[:2]
+        if title:
+            yield _Text(left + gap if not self.rows else margin, margin // 2 + line / 2, title, False, "l")
+        heads = top - line / 2
+        if self.corner:
+            yield _Text(left, heads, self.corner, False, "r")
+        pitch = (body[0] - gap) / across, (body[1] - gap) / down
+        for number, text in enumerate(self.columns):
+            yield _Text(left + gap / 2 + (number + 0.5) * pitch[0], heads, text, True, "m")
+        for number, text in enumerate(self.rows):
+            yield _Text(left, top + gap / 2 + (number + 0.5) * pitch[1], text, number in self.faint, "r")
+
+
+def grid(
+    images: UInt8[Tensor, "n h w *rgb"],
+    columns: int | None = None,
+    heads: Sequence[str] = (),
+    title: str = "",
+) -> Tiles:
+    """Lay images out in rows: a square unless `columns` says otherwise, with a text above each column.
 
     Raises:
         UsageError: there are more than a picture can show.
@@ -35,116 +157,25 @@ def grid(images: UInt8[Tensor, "n h w *rgb"], columns: int | None = None) -> Ima
         )
     columns = columns or math.ceil(math.sqrt(count))
     blank = images.new_zeros(-count % columns, *images.shape[1:])
-    return tiles(torch.cat((images, blank)).unflatten(0, (-1, columns)))
+    return Tiles(torch.cat((images, blank)).unflatten(0, (-1, columns)), (), heads, title=title)
 
 
-def tiles(
-    images: UInt8[Tensor, "rows columns h w *rgb"],
-    rows: Sequence[str] = (),
-    columns: Sequence[str] = (),
-    title: str = "",
-    faint: Collection[int] = (),
-) -> Image.Image:
-    """Lay images out as they are, with texts beside the rows, above the columns and above the whole.
-
-    They are enlarged as far as the picture does not become too wide by it.
-
-    Args:
-        images: grey or colour.
-        rows, columns: a text each, or none.
-        title: a line above.
-        faint: the rows whose text is set back.
-    """
-    down, across, height, width = images.shape[:4]
-    colours = images.unsqueeze(-1).expand(*images.shape, 3) if images.ndim == 4 else images
-    pitches = height + GAP, width + GAP
-    canvas = torch.tensor(BACKGROUND, dtype=torch.uint8).repeat(
-        down * pitches[0] + GAP, across * pitches[1] + GAP, 1
-    )
-    # Behind the first gap each cell is an image and the gap that follows it, below and to the right.
-    cells = canvas[GAP:, GAP:].unflatten(0, (down, -1)).unflatten(2, (across, -1))
-    cells[:, :height, :, :width] = colours.transpose(1, 2)
-    body = Image.fromarray(canvas.numpy())
-    scale = _scale(body.width)
-    body = body.resize((body.width * scale, body.height * scale), Image.Resampling.NEAREST)
-    if not (rows or columns or title):
-        return body
-    pitch = (pitches[0] * scale, pitches[1] * scale)
-    return _annotated(body, pitch, GAP * scale, rows, columns, title, faint)
-
-
-def corner(picture: Image.Image, columns: int, size: tuple[int, int], shape: tuple[int, int]) -> Image.Image:
-    """Return the first rows and columns of a grid without texts.
+def read(picture: Image.Image, columns: int, size: tuple[int, int]) -> UInt8[Tensor, "n h w 3"]:
+    """Return the images of a grid without texts, as they were laid out.
 
     Args:
         picture: the grid.
         columns: how many images wide it is.
         size: height and width of an image, in pixels of its own.
-        shape: how many rows and columns to return.
     """
     height, width = (side + GAP for side in size)
     scale = picture.width // (columns * width + GAP)
-    down, across = shape
-    return picture.crop((0, 0, (across * width + GAP) * scale, (down * height + GAP) * scale))
+    pixels = torch.from_numpy(np.array(picture.convert("RGB")))[::scale, ::scale]
+    cells = pixels[GAP:, GAP:].unflatten(0, (-1, height)).unflatten(2, (columns, width))
+    images: Tensor = cells[:, : size[0], :, : size[1]].transpose(1, 2).flatten(0, 1)
+    return images
 
 
-def save(image: Image.Image, path: str | Path, about: Mapping[str, str] | None = None) -> Path:
-    """Write a picture as PNG, whole or not at all.
-
-    Args:
-        image: the picture.
-        path: where to.
-        about: what it says of itself in text chunks, such as the command that makes it again: by keyword.
-
-    Raises:
-        GenmnistError: it cannot be written.
-    """
-    with replacing(path) as temporary:
-        # A sixth of the time of the default level for a fifth more bytes.
-        image.save(temporary, compress_level=3, pnginfo=texts(about or {}))
-    return Path(path)
-
-
-def texts(about: Mapping[str, str]) -> PngInfo:
-    """Return texts as chunks of a PNG file; those beyond Latin letters become international ones."""
-    chunks = PngInfo()
-    for name, text in about.items():
-        if text.isascii():
-            chunks.add_text(name, text)
-        else:
-            chunks.add_itxt(name, text)
-    return chunks
-
-
-def _scale(width: int) -> int:
-    """Return how many times to enlarge a picture that is so many pixels wide."""
-    return next((scale for scale, most in _WIDTHS.items() if scale * width <= most), 1)
-
-
-def _annotated(
-    body: Image.Image,
-    pitch: tuple[int, int],
-    gap: int,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    title: str,
-    faint: Collection[int],
-) -> Image.Image:
-    font = ImageFont.load_default(TEXT)
-    margin = 2 * gap
-    left = margin + (math.ceil(max(font.getlength(text) for text in rows)) if rows else 0)
-    line = TEXT + 8
-    top = margin // 2 + line * bool(title) + line * bool(columns)
-    width = max(left + body.width, math.ceil(font.getlength(title)) + 2 * margin)
-    picture = Image.new("RGB", (width + margin // 2, top + body.height), BACKGROUND)
-    picture.paste(body, (left, top))
-    draw = ImageDraw.Draw(picture)
-    if title:
-        draw.text((margin, margin // 2 + line / 2), title, INK, font, anchor="lm")
-    for number, text in enumerate(columns):
-        middle = left + gap + number * pitch[1] + (pitch[1] - gap) / 2
-        draw.text((middle, top - line / 2), text, FAINT, font, anchor="mm")
-    for number, text in enumerate(rows):
-        middle = top + gap + number * pitch[0] + (pitch[0] - gap) / 2
-        draw.text((margin, middle), text, FAINT if number in faint else INK, font, anchor="lm")
-    return picture
+def _letters(scale: int) -> int:
+    """Return how high letters are beside images that are so many times enlarged, in pixels."""
+    return max(_TEXT, _TEXT * scale // 3)

@@ -1,6 +1,6 @@
 """The families' mathematics: what is their loss, how are they drawn from."""
 
-from genmnist.models.base import Generator, Latent, Losses, Model
+from genmnist.models.base import Frame, Generator, Latent, Losses, Model
 from genmnist.models.classifier import Classifier
 from genmnist.models.conditional import ConditionalDiffusion
 from genmnist.models.diffusion import Diffusion
@@ -15,6 +15,7 @@ __all__ = [
     "ClassifierFree",
     "ConditionalDiffusion",
     "Diffusion",
+    "Frame",
     "Generator",
     "Guidance",
     "Latent",

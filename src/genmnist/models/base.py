@@ -6,7 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -114,6 +114,13 @@ class Model(nn.Module, ABC):
         return self.to(device)
 
 
+class Frame(NamedTuple):
+    """A moment in which images come about: what to call it, and how far they are, as bytes."""
+
+    moment: str
+    images: UInt8[Tensor, "num h w *rgb"]
+
+
 class Generator(Model):
     """A model that draws images: as many as are wanted of what a `Request` asks for."""
 
@@ -179,12 +186,12 @@ class Generator(Model):
     def draw(self, request: Request, first: int, count: int) -> Float[Tensor, "count c h w"]:
         """Draw images `first` … `first + count - 1` of a request, in one batch, as pixels in [0, 1]."""
 
-    def frames(self, request: Request, num: int) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
+    def frames(self, request: Request, num: int) -> Iterator[Frame]:
         """Yield frames in which the first `num` images of a request come about; they are the last frame.
 
         A family that shows nothing of how they come about has one frame.
         """
-        yield torch.cat([*self.sample_batches(request, num)])
+        yield Frame("", torch.cat([*self.sample_batches(request, num)]))
 
     def sample(
         self, num: int, seed: int = 0, batch_size: int = 256, **asked: Any

@@ -21,7 +21,7 @@ from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import Sampling
-from genmnist.models.base import Latent, Losses
+from genmnist.models.base import Frame, Latent, Losses
 from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import Request
@@ -210,13 +210,13 @@ class Diffusion(Latent):
         return (x + 1) / 2
 
     @torch.inference_mode()
-    def frames(self, request: Request, num: int) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
+    def frames(self, request: Request, num: int) -> Iterator[Frame]:
         """Yield the reverse process in some frames: less noise, more image."""
         last = len(self.timesteps(request.how)) - 1
         stride = -(-last // _FRAMES)
         for number, step in enumerate(self.trace(request, num)):
             if number % stride == 0 or number == last:
-                yield quantise((step.x + 1) / 2).cpu()
+                yield Frame(step.moment, quantise((step.x + 1) / 2).cpu())
 
     @torch.inference_mode()
     def trace(self, request: Request, num: int, visit: Sequence[float] = ()) -> Iterator[Step]:

@@ -16,7 +16,7 @@ from genmnist.data import Dataset, quantise, scale
 from genmnist.device import products
 from genmnist.errors import UsageError
 from genmnist.families.vae import VAEOptions
-from genmnist.models.base import Latent, Losses
+from genmnist.models.base import Frame, Latent, Losses
 from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import Request
 from genmnist.randomness import SampleNoise
@@ -118,11 +118,12 @@ class VAE(Latent):
         return self.decode(self.prior(request.seed, count, first) * request.how.temperature)
 
     @torch.inference_mode()
-    def frames(self, request: Request, num: int) -> Iterator[UInt8[Tensor, "num h w *rgb"]]:
+    def frames(self, request: Request, num: int) -> Iterator[Frame]:
         """Yield the images as their temperature rises from 0, where all are the prior's centre."""
         z, temperature = self.prior(request.seed, num), request.how.temperature
         for frame in range(_FRAMES + 1):
-            yield quantise(self.decode(z * temperature * frame / _FRAMES)).cpu()
+            images = quantise(self.decode(z * temperature * frame / _FRAMES)).cpu()
+            yield Frame(f"temperature {temperature * frame / _FRAMES:.2f}", images)
             request.watch(frame / _FRAMES)
 
     def prior(self, seed: int, count: int = 1, first: int = 0) -> Latents:
@@ -146,6 +147,16 @@ class VAE(Latent):
         factor = torch.arange(latent, device=self.device)
         z[factor, :, factor] = values.to(self.device, z.dtype)
         return self.decode(z.flatten(0, 1)).view(latent, steps, *self.shape)
+
+    @torch.inference_mode()
+    def plane(
+        self, base: Float[Tensor, " latent"], values: Float[Tensor, " steps"], factors: tuple[int, int]
+    ) -> Float[Tensor, "steps steps c h w"]:
+        """Decode `base` with two factors set to each pair of values: one grows across, the other upwards."""
+        values = values.to(self.device)
+        z = base.to(self.device).repeat(len(values), len(values), 1)
+        z[..., factors[0]], z[..., factors[1]] = values, values.flip(0).unsqueeze(1)
+        return self.decode(z.flatten(0, 1)).view(*z.shape[:2], *self.shape)
 
     @torch.inference_mode()
     def interpolate(

@@ -61,7 +61,7 @@ class Exhibit:
     def command(self, source: Source, seed: int, labels: Sequence[int], data: Sequence[str]) -> str:
         """Return the whole command, as people type it."""
         words = [",".join(map(str, labels)) if word == _LABELS else word for word in self.words]
-        data = data if self.words[0] == "traverse" else ()
+        data = data if self.words[0] in ("traverse", "interpolate", "reconstruct") else ()
         return shlex.join(
             ["genmnist", *words, "--model", source.model, "--seed", str(seed), "--out", self.file, *data]
         )
@@ -101,7 +101,7 @@ def _sweep(subject: Subject) -> Drawing:
 def _walks(subject: Subject, space: str, path: str, asked: Sequence[int] = ()) -> Drawing:
     model = subject.model
     request = model.request(subject.seed, labels=asked, how=model.deterministic())
-    return drawing.interpolation(model, request, space=space, path=path)
+    return drawing.interpolation(model, request, subject.test, space=space, path=path)
 
 
 def _traversal(subject: Subject) -> Drawing:
@@ -187,7 +187,7 @@ EXHIBITS = (
         "figure-6.png",
         "The same nine points of noise after so many epochs.",
         "The longer the model trains, the cleaner the digits that it finds in one and the same noise.",
-        "Squares of nine digits, noise at first, then ever clearer.",
+        "Rows of nine digits, noise at first, then ever clearer.",
         6,
         measured=(tables.HEADLINE, "precision", "recall", "sharpness"),
     ),

@@ -21,7 +21,7 @@ from genmnist.files import write_bytes
 
 _ENLARGED = 480  # pixels: what is narrower is shown at the greatest whole multiple that is not wider
 _LOWEST = 90  # pixels: what would have to be lower to fit into the window is scrolled sideways instead
-_WHITE = 240  # of 255: what is lighter in its corner is a plot on white, and is inverted on a dark page
+_WHITE = 240  # of 255: a plot that is lighter in its corner is on white, and is inverted on a dark page
 # What Pillow raises for files that are not what they should be.
 _UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, ZeroDivisionError, Image.DecompressionBombError)
 _NUMBER = re.compile(r"[<>≤≥≈~]?\s?[+−-]?\d[\d,.]*(e[+-]?\d+)?(\s?±\s?[\d,.]+)?(\s?([%×]|[^\W\d]\S*))?", re.I)
@@ -184,7 +184,7 @@ def _embed(source: Path | bytes) -> _Embedded:
             across, down = image.info.get("dpi", (96, 96))
             width, height = round(image.width * 96 / across) or 1, round(image.height * 96 / down) or 1
             # Reading all of it finds what is cut off here, before the reader does.
-            white = min(image.convert("RGB").crop((0, 0, 1, 1)).tobytes()) > _WHITE
+            white = min(image.convert("RGB").crop((0, 0, 1, 1)).tobytes()) > _WHITE and "dpi" in image.info
             if getattr(image, "is_animated", False):
                 still = _uri(_longest(image), "image/png")
     except _UNREADABLE as error:

@@ -309,7 +309,7 @@ def _picture(run: Run, trainer: Trainer, epoch: int, seed: int) -> None:
     model = trainer.result.eval()
     if isinstance(model, Generator):
         columns = _columns(model)
-        grid.save(grid.grid(model.sample(_ROWS * columns, seed), columns), run.picture(epoch))
+        grid.grid(model.sample(_ROWS * columns, seed), columns).save(run.picture(epoch))
     trainer.model.train()
 
 

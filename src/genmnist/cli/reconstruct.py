@@ -1,0 +1,43 @@
+"""`genmnist reconstruct`: what is left of an image on its way through a code."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from genmnist.cli import options as opt
+from genmnist.cli.console import Output
+from genmnist.families import Family
+from genmnist.figures.style import SUFFIXES
+from genmnist.runs.find import find, find_data
+
+
+def command(family: Family) -> Callable[..., None]:
+    """Return `reconstruct` for a family."""
+
+    def reconstruct(
+        common: opt.Common,
+        data: opt.Data,
+        look: opt.Look,
+        num: Annotated[int, typer.Option("--num", "-n", help="How many images.", min=1, max=40)] = 10,
+        out: Annotated[
+            Path, typer.Option(help=".png, .pdf, .svg: test images above their reconstructions.")
+        ] = Path(f"{family.name}-reconstructions.png"),
+    ) -> None:
+        output = Output(f"reconstruct {family.name}", common.as_json, common.quiet)
+        opt.check_out(out, SUFFIXES)
+        given = data.given()
+        found = find(family.name, common.model)
+
+        from genmnist import drawing
+        from genmnist.models import VAE
+
+        model = cast("VAE", common.load(found, family.name, output))
+        drawn = drawing.reconstructions(model, find_data(model.trained, **given).test, common.seed, num)
+        drawn.save(out, common.about(found), look)
+        output.note(**drawn.facts)
+        output.wrote(out, drawn.picture)
+        output.finish()
+
+    return opt.with_options(reconstruct, {"common": opt.Common, "data": opt.Data, "look": opt.Look})
