@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -173,6 +174,17 @@ def test_all_that_applies_to_a_family_is_measured(few: Splits, small_vae: VAE) -
     json.dumps(found, allow_nan=False)
     names = [line.title for line in tables.lines(document)]
     assert len(set(names)) == len(names)  # or tables of several models would show one for the other
+
+
+def test_a_quick_look_codes_fewer_images(mnist: Splits, small_vae: VAE) -> None:
+    effort = dataclasses.replace(SMALL, coded=40)
+    task = suite.Task(
+        small_vae, mnist, distances.bundled_features(CPU), effort, lambda stage, share: None, 0, None
+    )
+    assert len(task.test(40)) == 40
+    assert task.test(20_000) is mnist.test
+    name, found = suite.MEASURES["autoencoder"](task)
+    assert (name, found.images) == ("vae", 40)
 
 
 def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:

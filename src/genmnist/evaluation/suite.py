@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from genmnist.data import Splits
+from genmnist.data import Dataset, Splits
 from genmnist.errors import UsageError
 from genmnist.evaluation import bands, distances, factors, likelihood, neighbours, samples, vae
 from genmnist.evaluation import walks as walked
@@ -56,9 +56,10 @@ class Effort:
     pairs: int  # of walks
     traced: int  # samples whose reverse process is followed
     guided: int  # samples at each strength of guidance
+    coded: int = 10_000  # test images that an autoencoder codes
 
 
-FULL, QUICK = Effort(10_000, 512, 100, 64, 500, 256, 1000), Effort(1_000, 64, 32, 8, 50, 64, 200)
+FULL, QUICK = Effort(10_000, 512, 100, 64, 500, 256, 1000), Effort(1_000, 64, 32, 8, 50, 64, 200, 1_000)
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,16 @@ class Task:
 
     def test_images(self, count: int) -> tuple[Images, Int64[Tensor, " n"] | None]:
         """Return so many test images, spread evenly, and their labels if the model takes labels."""
+        test = self.test(count)
+        return test.images, test.labels if self.model.classes else None
+
+    def test(self, count: int) -> Dataset:
+        """Return so many test images, spread evenly, with their labels; all if there are no more."""
         test = self.data.test
-        chosen = torch.linspace(0, len(test) - 1, min(count, len(test))).long().to(test.images.device)
-        return test.images[chosen], test.labels[chosen] if self.model.classes else None
+        if count >= len(test):
+            return test
+        chosen = torch.linspace(0, len(test) - 1, count).long().to(test.images.device)
+        return Dataset(test.name, test.images[chosen], test.labels[chosen])
 
     def last(self, stage: str, results: Iterator[_Result], share: Callable[[_Result], float]) -> _Result:
         """Return the last of results that get ever more complete, and show how far they are."""
@@ -194,7 +202,7 @@ def measure(
 
 
 def _autoencoder(task: Task) -> tuple[str, Autoencoder]:
-    model, test = cast("VAE", task.model), task.data.test
+    model, test = cast("VAE", task.model), task.test(task.effort.coded)
     bounds = task.last(
         "bounds", vae.bounds(model, test, seed=task.seed), lambda found: found.images / len(test)
     )
