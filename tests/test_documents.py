@@ -196,7 +196,7 @@ def test_summaries_are_strictly_read(name: str, value: object, tmp_path: Path) -
     ("name", "value"),
     [(name, ABSENT) for name in LINE if name != "val_epsilon"]
     + [
-        ("epoch", 0), ("epoch", 1.5), ("step", "2"), ("step", True), ("train_loss", None),
+        ("epoch", 0), ("epoch", -1.5), ("epoch", "1"), ("step", "2"), ("step", True), ("train_loss", None),
         ("val_loss", "low"), ("val_loss", float("nan")), ("val_epsilon", float("inf")),
         ("val_epsilon", [1]), ("lr", {}),
         ("seconds", -1), ("seconds", 1e13), ("images_per_second", float("-inf")), ("train_loss", 1e301),

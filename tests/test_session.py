@@ -23,7 +23,7 @@ from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.models import Diffusion
 from genmnist.registry import FAMILIES
 from genmnist.runs import checkpoint
-from genmnist.runs.documents import StateHeader
+from genmnist.runs.documents import ModelHeader, StateHeader
 from genmnist.runs.folder import Run
 from genmnist.training import Event, StepEnd, Trainer
 from small_runs import SMALL, broken_off, same, tensors, timeless, train
@@ -88,10 +88,13 @@ def test_a_preset_may_be_a_time_instead_of_a_length(
 
 
 def test_steps_repeat_what_a_budget_found(tmp_path: Path, idx_folder: Path) -> None:
-    first = train(tmp_path / "a", idx_folder, budget=1.0, sample_every=0)
-    second = train(tmp_path / "b", idx_folder, steps=first.config.steps, sample_every=0)
+    recipe = {"lr_schedule": "cosine"}
+    first = train(tmp_path / "a", idx_folder, budget="1s", recipe=recipe, sample_every=0)
     assert first.config.steps is not None
-    assert first.config.steps > 16
+    plan = first.config.plan or first.config.steps
+    second = train(tmp_path / "b", idx_folder, steps=plan, recipe=recipe, sample_every=0)
+    assert first.config.steps == second.config.steps == first.summary.steps == first.summary.metrics["step"]
+    assert first.config.plan == second.config.plan == first.summary.plan
     assert same(tensors(first), tensors(second))
 
 
@@ -101,8 +104,16 @@ def test_steps_repeat_what_a_budget_found(tmp_path: Path, idx_folder: Path) -> N
         ({"preset": "best"}, "there is no preset 'best' of vae; choose one of report, conv"),
         ({"options": {"colour": 1}}, "there is no option 'colour' here"),
         ({"options": {"latent": 0}}, "`latent` must be a whole number between 1 and 512, not 0"),
-        ({"recipe": {"lr": -1.0}}, "`lr` must be a number between 0 and 10"),
-        ({"steps": 0}, "`steps` is not what it must be"),
+        ({"recipe": {"lr": -1.0}}, "`lr` must be a number between 1e-09 and 10"),
+        ({"recipe": {"lr": 0.0}}, "`lr` must be a number between 1e-09 and 10, not 0.0"),
+        ({"steps": 0}, "`steps` must be a whole number of 1 or more"),
+        (
+            {"steps": "80,70@90"},
+            "`steps` must be a whole number of 1 or more, or what a run wrote as its plan",
+        ),
+        ({"budget": "soon"}, "'soon' is not a time: write 90s, 10m or 1h30m"),
+        ({"start": "bundled", "options": {"latent": 5}}, "the weights of `start` do not fit: it has"),
+        ({"start": "absent"}, "there is no absent"),
         ({"seed": -1}, "`seed` is not what it must be"),
         ({"sample_every": -1}, "`sample_every` is not what it must be"),
         ({"steps": 3, "budget": 60.0}, "three ways to say one thing"),
@@ -137,6 +148,46 @@ def test_compiling_needs_a_compiler(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GenmnistError, match=r"`compiled` needs a C\+\+ compiler"):
         train(tmp_path / "run", idx_folder, compiled=True)
+
+
+# A warm start
+
+
+def test_a_run_goes_on_from_finished_weights(tmp_path: Path, idx_folder: Path) -> None:
+    first = train(tmp_path / "first", idx_folder)
+    begun: list[dict[str, torch.Tensor]] = []
+
+    def look(event: Event, trainer: Trainer) -> None:
+        if not begun:
+            begun.append(tensors(Run.open(tmp_path / "second")))
+
+    # The options of the model are its own, but for those given.
+    second = train(tmp_path / "second", idx_folder, start=first, options={"beta": 2.0}, listen=look)
+    assert same(begun[0], tensors(first))
+    assert not same(tensors(second), tensors(first))
+    assert second.config.options == first.config.options | {"beta": 2.0}
+    assert second.config.start == f"run {first.folder}"
+    header, _ = genmnist.info(second.folder)
+    assert isinstance(header, ModelHeader)
+    assert header.training.start == second.config.start
+    bundled = genmnist.train("vae", data_dir=idx_folder, start="bundled", steps=1, out=tmp_path / "third")
+    assert bundled.config.options["hidden"] == 400
+    with pytest.raises(GenmnistError, match="holds a vae, not a ddpm"):
+        genmnist.train("ddpm", start=first.folder, steps=1, out=tmp_path / "fourth")
+    assert not (tmp_path / "fourth").exists()
+
+
+def test_a_warm_start_resumes_without_the_weights_it_started_from(tmp_path: Path, idx_folder: Path) -> None:
+    first = train(tmp_path / "first", idx_folder)
+    whole = train(tmp_path / "whole", idx_folder, start=first)
+    run = broken_off(tmp_path / "run", idx_folder, start=first)
+    shutil.rmtree(first.folder)
+    unsaved = Run(shutil.copytree(run.folder, tmp_path / "unsaved"))
+    unsaved.state_file.unlink()
+    genmnist.resume(run.folder)
+    assert same(tensors(whole), tensors(run))
+    with pytest.raises(GenmnistError, match="before it had saved the weights it starts from: train anew"):
+        genmnist.resume(unsaved.folder)
 
 
 # Interruption and resuming

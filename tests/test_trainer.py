@@ -23,7 +23,7 @@ from genmnist.registry import FAMILIES
 from genmnist.runs.documents import EpochMetrics, Progress
 from genmnist.training import EpochEnd, StepEnd, Trainer
 from genmnist.training.averages import WarmAverage
-from genmnist.training.budget import fit_steps
+from genmnist.training.budget import Budget
 
 SMALL = {"hidden": 16, "latent": 4}
 WITH_EVERYTHING = Recipe(
@@ -344,26 +344,87 @@ def test_a_loss_that_is_not_finite_stops_the_run(few: Splits) -> None:
         list(trainer.train())
 
 
-def test_a_budget_counts_steps_and_validations(few: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock by which a step takes 0.01 s and a validation 0.2 s, an epoch of 8 steps takes 0.28 s."""
-    now = 100.0
+class Machine:
+    """A clock by which a step takes 0.01 s and a validation 0.2 s, until that changes."""
 
-    def taking(seconds: float, method: Callable[..., Any]) -> Callable[..., Any]:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.step, self.validation = 100.0, 0.01, 0.2
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+        monkeypatch.setattr(Trainer, "_advance", self._taking("step", Trainer._advance))
+        monkeypatch.setattr(Trainer, "validate", self._taking("validation", Trainer.validate))
+
+    def _taking(self, what: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*words: Any) -> Any:
-            nonlocal now
-            now += seconds
+            self.now += getattr(self, what)
             return method(*words)
 
         return timed
 
-    monkeypatch.setattr("time.perf_counter", lambda: now)
-    monkeypatch.setattr(Trainer, "_advance", taking(0.01, Trainer._advance))
-    monkeypatch.setattr(Trainer, "validate", taking(0.2, Trainer.validate))
-    steps = fit_steps(make(few, steps=1000), 60.0, now + 60.0)
-    measured = now - 100
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def test_a_budget_counts_steps_and_validations(few: Splits, machine: Machine) -> None:
+    """An epoch of 8 steps takes 0.28 s."""
+    steps = Budget(60.0, machine.now).fit(make(few, steps=1000))
+    measured = machine.now - 100
     assert 2.0 < measured < 5.0  # a thirtieth of the budget, and a validation
-    left = (60 - measured) * 0.97
+    left = 60 * 0.98 - measured
     assert steps / 8 * 0.28 + 0.2 == pytest.approx(left, abs=0.1)
+
+
+@pytest.mark.parametrize(("slower", "after"), [(1.0, 0.0), (3.0, 0.5), (0.4, 0.2), (2.0, 0.9)])
+def test_a_budget_is_kept_on_a_machine_that_changes(
+    slower: float, after: float, few: Splits, machine: Machine
+) -> None:
+    budget = Budget(20.0, machine.now)
+    machine.step = 0.05
+    trainer = make(few, steps=budget.fit(make(few, steps=1000)))
+    planned = trainer.steps
+    for _ in trainer.train():
+        if machine.now > 100 + 20 * after:
+            machine.step = 0.05 * slower
+        if plan := budget.correct(trainer):
+            assert trainer.step < plan.steps
+            trainer.plan = plan
+    assert 19.0 <= machine.now - 100 <= 20.4
+    assert trainer.plan.corrected == (slower != 1)
+    assert (trainer.steps - planned) * (1 - slower) >= 0
+    if slower == 1:
+        return
+    # The plan as it is written takes the same way again.
+    rates = [trainer.recipe.rate(*trainer.plan.place(step)) for step in range(trainer.steps)]
+    again = make(few, steps=str(trainer.plan))
+    assert [again.recipe.rate(*again.plan.place(step)) for step in range(again.steps)] == rates
+    for _ in again.train():
+        pass
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(weights(again).values(), weights(trainer).values(), strict=True)
+    )
+
+
+def test_a_short_run_has_metrics_on_its_way(few: Splits) -> None:
+    trainer = make(few, Recipe(batch_size=4), steps=330)  # of 250 an epoch
+    lines = [event.metrics for event in trainer.train() if isinstance(event, EpochEnd)]
+    assert [(line.step, line.epoch) for line in lines] == [
+        (100, 0.4), (200, 0.8), (250, 1), (330, 1.32),
+    ]  # fmt: skip
+    long = make(few, Recipe(batch_size=100), steps=25)
+    assert [event.metrics.epoch for event in long.train() if isinstance(event, EpochEnd)] == [1, 2, 2.5]
+
+
+def test_a_trainer_says_with_how_many_threads_it_computed(few: Splits) -> None:
+    trainer = make(few, steps=6)
+    threads = torch.get_num_threads()
+    try:
+        for _ in trainer.train():
+            torch.set_num_threads(2 if 2 <= trainer.step < 4 else 1)
+    finally:
+        torch.set_num_threads(threads)
+    assert trainer.threads == [(0, 1), (2, 2), (4, 1)]
 
 
 @pytest.mark.parametrize(

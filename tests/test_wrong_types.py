@@ -20,7 +20,7 @@ CASES = {
     "model.sample(1, seed=1.5)": "`seed` must be a whole number of 0 or more, not 1.5",
     "model.sample(1, seed=-1)": "`seed` must be a whole number of 0 or more, not -1",
     "model.sample(1, temprature=9)": "there is no option 'temprature' here",
-    "genmnist.train('vae', steps=2.5, out='run')": "`steps` is not what it must be",
+    "genmnist.train('vae', steps=2.5, out='run')": "`steps` must be a whole number",
     "genmnist.train('vae', network=torch.nn.Linear, steps=1, out='run')": "`network` must be an nn.Module",
     "genmnist.train('ddpm', network=torch.nn.Conv2d(1, 1, 3), recipe={'optimizer': 'adamw'}, out='run')":
         "the `network` cannot be trained on these images: TypeError",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genmnist.errors import GenmnistError, UsageError
+from genmnist.threads import keep_balance, taking
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +112,8 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """Run a network in a precision: activations are kept in it, and products taken in it."""
     import torch
 
+    if not torch.compiler.is_compiling():
+        keep_balance()
     with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
         yield
 
@@ -124,6 +127,8 @@ def products(device: torch.device, precision: str) -> Iterator[None]:
     """
     import torch
 
+    if not torch.compiler.is_compiling():
+        keep_balance()
     if precision == "float32":
         yield
         return
@@ -136,7 +141,9 @@ def products(device: torch.device, precision: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def computing(threads: int | None = None, deterministic: bool = False) -> Iterator[None]:
+def computing(
+    threads: int | None = None, deterministic: bool = False, balanced: bool = False
+) -> Iterator[None]:
     """Compute with so many threads, denormals flushed to zero, and leave the process as it was found.
 
     That includes the global random numbers of the CPU; those of other devices go on from where they are.
@@ -148,26 +155,25 @@ def computing(threads: int | None = None, deterministic: bool = False) -> Iterat
     Args:
         threads: of a CPU; None leaves them as they are.
         deterministic: use only kernels that give the same bits each time; slower, on a GPU.
+        balanced: start with the fastest number of threads instead, and look for it again now and then.
     """
     import torch
 
     random_before = torch.get_rng_state()
-    threads_before, workspace_before = torch.get_num_threads(), os.environ.get(_WORKSPACE)
+    workspace_before = os.environ.get(_WORKSPACE)
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     warn_before = torch.is_deterministic_algorithms_warn_only_enabled()
     flushed = (torch.full((1,), 1e-40) * 1.0).item() == 0
     torch.set_flush_denormal(True)
-    if threads is not None:
-        torch.set_num_threads(threads)
     if deterministic:
         os.environ.setdefault(_WORKSPACE, ":4096:8")  # without which torch refuses to multiply on a GPU
         torch.use_deterministic_algorithms(True)
     try:
-        yield
+        with taking(None if balanced else threads or torch.get_num_threads()):
+            yield
     finally:
         torch.set_rng_state(random_before)
         torch.set_flush_denormal(flushed)
-        torch.set_num_threads(threads_before)
         if deterministic:  # or leave it alone: the call imports a compiler, which takes seconds
             torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_before)
             if workspace_before is None:

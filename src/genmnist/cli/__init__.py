@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from genmnist.cli.console import printable
 from genmnist.errors import GenmnistError
 from genmnist.registry import plugin
+from genmnist.threads import wait_briefly
 
 _OUT_OF_MEMORY = "out of memory: take a smaller `batch_size` or a smaller model"
 
@@ -27,6 +28,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     words = sys.argv[1:]
+    wait_briefly()
     try:
         for target in _plugins(words):
             plugin(target)

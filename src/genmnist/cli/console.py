@@ -86,7 +86,7 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[..., None]]:
-        """Show progress; yields a function to call with how much is done and, if there is one, a remark."""
+        """Show progress; yields a function to call with how much is done, a remark, and another total."""
         if not self.errors.is_terminal or self.quiet:
             yield _Lines(self.errors, what, total)
             return
@@ -96,8 +96,8 @@ class Output:
         with Progress(*columns, console=self.errors, transient=True) as progress:
             task = progress.add_task(what, total=total)
 
-            def advance(done: int, remark: str = "") -> None:
-                progress.update(task, completed=done, description=f"{what} {remark}".strip())
+            def advance(done: int, remark: str = "", total: int = total) -> None:
+                progress.update(task, completed=done, total=total, description=f"{what} {remark}".strip())
 
             self._live = progress.console
             try:
@@ -113,7 +113,8 @@ class _Lines:
         self.console, self.what, self.total = console, what, total
         self.last = time.monotonic()
 
-    def __call__(self, done: int, remark: str = "") -> None:
+    def __call__(self, done: int, remark: str = "", total: int | None = None) -> None:
+        self.total = total or self.total
         if time.monotonic() - self.last >= _LINE_EVERY:
             self.last = time.monotonic()
             self.console.print(f"{self.what} {done:,}/{self.total:,} {remark}".rstrip(), soft_wrap=True)

@@ -96,6 +96,7 @@ def _samples(
         "samples-evaluation"
     ),
     device: opt.Device = "auto",
+    threads: opt.Threads = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -112,10 +113,12 @@ def _samples(
     from genmnist.evaluation import distances, suite
     from genmnist.version import versions
 
+    place = choose_device(device)
+    opt.compute_with(threads, place.type)
     images, labels = arrays.read(file)
     classifier = _classifier(own, device)
     bundled = distances.bundled_features
-    space = distances.own_features(classifier) if classifier else bundled(choose_device(device))
+    space = distances.own_features(classifier) if classifier else bundled(place)
     name = given.pop("dataset") or "mnist"
     splits = load(name, **given).validated_on_test()  # whoever drew them may have seen every training image
     with _stages(output) as watch:

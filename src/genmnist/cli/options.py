@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -82,21 +83,6 @@ def numbers(text: str, argument: str) -> list[float]:
         return [float(piece) for piece in text.split(",")]
     except ValueError:
         raise UsageError(f"`{argument}` takes numbers with commas between them, not {text!r}") from None
-
-
-def duration(text: str | None) -> float | None:
-    """Return the seconds in `90`, `90s`, `10m`, `1h30m`. Raises UsageError."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    seconds = (
-        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
-        if match
-        else 0
-    )
-    if not 0 < seconds < 1e8:
-        raise UsageError(f"{text!r} is not a time: write 90s, 10m or 1h30m")
-    return seconds
 
 
 def check_out(path: Path, suffixes: tuple[str, ...]) -> Path:
@@ -197,10 +183,31 @@ Precision = Annotated[
         help="auto, float32, bfloat16 or float16.", callback=check_precision, rich_help_panel=_WHERE
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="Threads of a CPU.",
+        show_default="the fastest number, looked for now and then",
+        min=1,
+        max=1024,
+        rich_help_panel=_WHERE,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_TALK)]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel=_TALK)
 ]
+
+
+_held = contextlib.ExitStack()  # what the command that runs has taken, given back at its end
+
+
+def compute_with(threads: int | None, kind: str) -> None:
+    """Compute with so many threads until the command ends; None: the fastest number, if it is a `cpu`."""
+    from genmnist.threads import taking
+
+    if threads is not None or kind == "cpu":
+        _held.enter_context(taking(threads))
 
 
 @dataclass(frozen=True)
@@ -211,6 +218,7 @@ class Common:
     seed: Seed = 0
     device: Device = "auto"
     precision: Precision = "auto"
+    threads: Threads = None
     quiet: Quiet = False
     as_json: Json = False
 
@@ -219,6 +227,7 @@ class Common:
         from genmnist import api
 
         model = api.load_found(found, family, self.device, self.precision)
+        compute_with(self.threads, model.device.type)
         output.say(f"model: {found.origin}")
         output.note(model=found.origin, seed=self.seed)
         return model
@@ -320,7 +329,8 @@ def with_options(
                 given[name] = _values(group, given)
             else:
                 given[name] = group(**{f.name: given.pop(f.name) for f in dataclasses.fields(group)})
-        command(**given)
+        with _held:
+            command(**given)
 
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -20,6 +20,7 @@ def _report(
     out: Annotated[Path, typer.Option(help="The folder for index.html and the figures.")] = Path("report"),
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
+    threads: opt.Threads = None,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -32,9 +33,11 @@ def _report(
 
     sources(runs or [])  # says what is wrong before anything is drawn
 
+    from genmnist.device import choose_device
     from genmnist.report import build
     from genmnist.report.contents import EXHIBITS
 
+    opt.compute_with(threads, choose_device(device).type)
     with output.progress("drawing", len(EXHIBITS)) as advance:
         index, figures = build.report(runs or [], out, seed, device, given, advance)
     output.note(figures=[str(path) for path in figures])

@@ -13,7 +13,9 @@ from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.errors import InterruptedRunError, UsageError
 from genmnist.families import Family, Recipe
+from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import check_length
+from genmnist.runs.find import find
 from genmnist.runs.folder import Run, check_vacant
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from genmnist.training.session import Listener
 
 _LENGTH, _RUN = "How long", "Run"
-_BESIDE_RESUME = {"resume", "device", "quiet", "as_json", "plugin"}
+_BESIDE_RESUME = {"resume", "device", "threads", "quiet", "as_json", "plugin"}
+_FEW = 50  # steps, after which no model has learned anything
 
 
 def command(family: Family) -> Callable[..., None]:
@@ -37,13 +40,26 @@ def command(family: Family) -> Callable[..., None]:
         data: opt.Data,
         preset: Annotated[str | None, typer.Option(help=f"{described}.", show_default=first)] = None,
         steps: Annotated[
-            int | None,
-            typer.Option(help="Exactly so many steps instead of epochs.", min=1, rich_help_panel=_LENGTH),
+            str | None,
+            typer.Option(
+                help="Exactly so many steps instead of epochs; or the plan of a run with a budget.",
+                rich_help_panel=_LENGTH,
+            ),
         ] = None,
         budget: Annotated[
             str | None,
             typer.Option(
                 help="As many steps as fit into a time instead: 90s, 10m, 1h.", rich_help_panel=_LENGTH
+            ),
+        ] = None,
+        start: Annotated[
+            str | None,
+            typer.Option(
+                "--from",
+                help="Go on from the weights of a model: a file, a run folder, `latest`, `bundled` or "
+                "`bundled:NAME`.",
+                show_default="random weights",
+                rich_help_panel=_RUN,
             ),
         ] = None,
         out: Annotated[
@@ -65,16 +81,7 @@ def command(family: Family) -> Callable[..., None]:
         seed: opt.Seed = 0,
         device: opt.Device = "auto",
         precision: opt.Precision = "auto",
-        threads: Annotated[
-            int | None,
-            typer.Option(
-                help="Threads of a CPU. Take 1 if other programs keep it busy.",
-                show_default="all cores",
-                min=1,
-                max=1024,
-                rich_help_panel="Device",
-            ),
-        ] = None,
+        threads: opt.Threads = None,
         compiled: Annotated[
             bool,
             typer.Option(
@@ -103,7 +110,11 @@ def command(family: Family) -> Callable[..., None]:
             entry.options.replace(model)  # says what is wrong before anything starts
             entry.recipe.replace(recipe)
             given = data.given()
-            seconds, save_seconds = opt.duration(budget), opt.duration(save_every)
+            seconds, save_seconds = duration(budget), duration(save_every)
+            if steps is not None:
+                Plan.of(steps)
+            if start is not None:
+                find(family.name, start)
             if out is not None:
                 check_vacant(out)
                 opt.check_writable(out)
@@ -115,13 +126,13 @@ def command(family: Family) -> Callable[..., None]:
             _telling_how_to_resume(family.name, context.params.get("plugin") or ()),
         ):
             if resume is not None:
-                run = api.resume(resume, None if device == "auto" else device, listen=listen)
+                run = api.resume(resume, None if device == "auto" else device, threads, listen=listen)
             else:
                 run = api.train(
-                    family.name, preset, options=model, recipe=recipe, steps=steps, budget=seconds, seed=seed,
-                    **given | {"dataset": data.dataset or "mnist"}, device=device, precision=precision,
-                    threads=threads, compiled=compiled, deterministic=deterministic, out=out,
-                    sample_every=sample_every, save_every=save_seconds or 0, listen=listen,
+                    family.name, preset, options=model, recipe=recipe, steps=steps, budget=seconds,
+                    start=start, seed=seed, **given | {"dataset": data.dataset or "mnist"}, device=device,
+                    precision=precision, threads=threads, compiled=compiled, deterministic=deterministic,
+                    out=out, sample_every=sample_every, save_every=save_seconds or 0, listen=listen,
                 )  # fmt: skip
         _show(run, output)
 
@@ -170,19 +181,26 @@ def _listener(output: Output) -> "Iterator[Listener]":
                 output.say(
                     f"{trainer.steps:,} steps of {trainer.recipe.batch_size} images: {epochs:.3g} epochs"
                 )
+                if trainer.steps < _FEW:
+                    output.say(f"{_few(trainer.steps)}: give it more time or more steps, or a smaller model")
                 advance = stack.enter_context(output.progress("training", trainer.steps))
             if isinstance(event, EpochEnd):
-                output.say(_line(event.metrics, -(-trainer.steps // trainer.steps_per_epoch)))
+                output.say(_line(event.metrics, trainer.steps / trainer.steps_per_epoch))
             elif event.step - looked >= 25:
                 looked = event.step
-                advance(event.step, f"loss {event.loss.item():.4g}")
+                advance(event.step, f"loss {event.loss.item():.4g}", trainer.steps)
 
         yield listen
 
 
-def _line(metrics: "EpochMetrics", epochs: int) -> str:
+def _few(steps: int) -> str:
+    return f"{steps} step{'s' if steps > 1 else ''} only, too few to learn anything"
+
+
+def _line(metrics: "EpochMetrics", epochs: float) -> str:
+    of = f"{epochs:.3g}"
     return (
-        f"epoch {metrics.epoch:>{len(str(epochs))}}/{epochs}   training {metrics.train_loss:8.5g}   "
+        f"epoch {metrics.epoch:>{len(of)}.3g}/{of}   training {metrics.train_loss:8.5g}   "
         f"validation {metrics.val_loss:8.5g}   {metrics.images_per_second:>8,.0f} images/s   "
         f"{metrics.seconds:7.1f} s"
     )
@@ -196,6 +214,10 @@ def _show(run: Run, output: Output) -> None:
         f"{summary.steps:,} steps in {summary.seconds:.1f} s: "
         f"validation loss {last['val_loss']:.5g}" + (f" ({', '.join(parts)})" if parts else "")
     )
+    if summary.steps < _FEW:
+        output.say(_few(summary.steps))
+    if summary.plan:
+        output.say(f"the time was kept by a plan that --steps {summary.plan} repeats")
     if pictures := run.pictures:
         from PIL import Image
 

@@ -25,7 +25,7 @@ class Recipe(Options, frozen=True, kw_only=True):
 
     epochs: Annotated[float, about("Passes over the training set.", 1e-4, 1e6)] = 20.0
     batch_size: Annotated[int, about("Images a step.", 1, 65536)] = 128
-    lr: Annotated[float, about("Learning rate.", 0, 10)] = 1e-3
+    lr: Annotated[float, about("Learning rate.", 1e-9, 10)] = 1e-3
     optimizer: Annotated[Literal["adam", "adamw", "muon"], about("Optimiser.")] = "adam"
     weight_decay: Annotated[float, about("Decay of the weights, biases and gains spared.", 0, 10)] = 0.0
     lr_schedule: Annotated[Literal["constant", "cosine", "steps"], about("Learning rate over time.")] = (
@@ -41,7 +41,7 @@ class Recipe(Options, frozen=True, kw_only=True):
         float, about("Decay of the averaged weights, which are then the ones kept; 0 for none.", 0, 0.999999)
     ] = 0.0
 
-    def rate(self, step: int, steps: int) -> float:
+    def rate(self, step: float, steps: int) -> float:
         """Return the learning rate of `step` (0 … steps - 1): linear warm-up, then the schedule."""
         warmup = self.warmup * steps
         if step < warmup:

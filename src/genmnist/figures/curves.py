@@ -141,19 +141,22 @@ def losses(
 ) -> Path:
     """Draw training and validation loss by epoch (figure 1), and beside it the two terms of a VAE's.
 
+    Of less than two epochs they are drawn by step.
+
     Raises:
         GenmnistError: the file cannot be written.
     """
-    epochs = [line["epoch"] for line in metrics]
+    by = "step" if metrics[-1]["epoch"] < 2 and "step" in metrics[-1] else "epoch"
+    places = [line[by] for line in metrics]
 
     def panel(names: Mapping[str, str], title: str = "") -> Panel:
         lines = {
             f"{name}, {metrics[-1][key]:.5g} at last" if key.startswith("val_") else name: (
-                epochs, [line[key] for line in metrics]
+                places, [line[key] for line in metrics]
             )
             for key, name in names.items()
         }  # fmt: skip
-        return Panel(lines, "epoch", f"loss in {unit}", title, integers=True)
+        return Panel(lines, by, f"loss in {unit}", title, integers=True)
 
     panels = [panel({"train_loss": "training", "val_loss": "validation"}, title)]
     if "val_kl" in metrics[-1]:

@@ -16,6 +16,7 @@ Count = Annotated[int, Meta(ge=0, le=10**12)]
 Positive = Annotated[int, Meta(ge=1, le=10**12)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]  # finite
+Threads = Annotated[int, Meta(ge=1, le=1024)]
 Values = dict[str, Any]
 
 
@@ -27,6 +28,7 @@ class Config(msgspec.Struct, kw_only=True):
     options: Values
     recipe: Values
     steps: Positive | None
+    plan: Annotated[str, Meta(max_length=10_000)] = ""  # of those steps, where a budget has corrected them
     budget: Seconds | None = None
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     dataset: str  # or `own`, for one that was given from Python
@@ -35,9 +37,11 @@ class Config(msgspec.Struct, kw_only=True):
     colour: bool | None = None
     validation: Literal["held-out", "test"] = "test"  # as runs were before there was a choice
     data_checksum: str
+    start: str | None = None  # the model whose weights it went on from
     device: str
     precision: Annotated[str, Meta(pattern="^(float32|bfloat16|float16)$")]
-    threads: Annotated[int, Meta(ge=1, le=1024)]
+    threads: Threads  # at first
+    balanced: bool = False  # the number of threads follows the machine
     compiled: bool = False
     deterministic: bool = False
     sample_every: Count
@@ -49,13 +53,14 @@ class Config(msgspec.Struct, kw_only=True):
 
 
 class EpochMetrics(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A line of `metrics.jsonl`: an epoch in numbers.
+    """A line of `metrics.jsonl`: an epoch in numbers, or a part of one.
 
     Attributes:
+        epoch: how many had passed at its end; a whole number where it is one.
         losses: the further losses of validation by name; on disk each stands flat, as `val_<name>`.
     """
 
-    epoch: Positive
+    epoch: Positive | Annotated[float, Meta(gt=0, le=1e12)]
     step: Positive
     train_loss: Number
     val_loss: Number
@@ -89,6 +94,7 @@ class Progress(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     count: Count  # steps since the epoch began
     epoch_seconds: Seconds
     history: list[EpochMetrics]
+    threads: list[tuple[Count, Threads]] = []  # from which step on how many
     # In float16 the factor that the loss is scaled by, and for how many steps no gradient has overflowed.
     scale: tuple[Annotated[float, Meta(ge=1e-30, le=1e300)], Count] | None = None
 
@@ -109,6 +115,7 @@ class Training(msgspec.Struct, kw_only=True, frozen=True):
     machine: str = ""
     device: str = ""
     precision: str = ""
+    start: str | None = None  # the model that it went on from
     step: Count = 0
     steps: Count = 0
     seconds: Seconds = 0.0
@@ -155,6 +162,8 @@ class Summary(msgspec.Struct, kw_only=True, frozen=True):
     device: str
     precision: str
     seconds: Seconds
+    plan: str = ""  # what `steps` takes to repeat the run, where a budget has corrected their number
+    threads: list[tuple[Count, Threads]] = []  # from which step on it computed with how many
     metrics: dict[str, int | float]
 
 

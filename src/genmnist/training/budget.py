@@ -1,37 +1,86 @@
-"""How many steps fit into a time: measured first, fixed then, and repeated exactly by `--steps`."""
+"""Keeping a training to a time: how many steps fit is measured at first, and corrected on the way.
+
+A machine is not as fast later as it was at first: other programs come and go. So the number of steps follows
+the time that is left, and schedules go on from where they are (`genmnist.families.length.Plan`). To settle
+the number once, early on, would keep what comes after from being corrected.
+"""
 
 from __future__ import annotations
 
 import time
 
+from genmnist.families.length import Plan
 from genmnist.training.trainer import StepEnd, Trainer
 
 _WARMUP_STEPS = 2
-_RESERVE = 0.97  # a machine is rarely faster later than it was at first
+_CLOSING = 0.02  # of a budget, for the last save and the figures
+_AGAIN = 5  # looks after a fifth of the time that is left
+_LEAST = 0.01  # of a budget, between two looks
+_TOLERANCE = 0.02  # of the steps that are left, or of half of all: a plan so near is kept
 
 
-def fit_steps(trial: Trainer, seconds: float, deadline: float) -> int:
-    """Return how many steps of a run like `trial`, with its validations, fit before `deadline`.
+class Budget:
+    """A time within which a training is to end.
 
     Args:
-        trial: a trainer to measure with and to throw away.
-        seconds: the whole budget; a thirtieth of it goes into measuring, half a second at least.
-        deadline: the `time.perf_counter()` at which the budget ends.
+        seconds: how long it is.
+        started: the `time.perf_counter()` at which it began.
     """
-    measuring = max(seconds / 30, 0.5)
-    timed, spent = 0, 0.0
-    begun = mark = time.perf_counter()
-    for event in trial.train():
-        now = time.perf_counter()
-        if isinstance(event, StepEnd) and event.step > _WARMUP_STEPS:  # validations are counted apart
-            timed, spent = timed + 1, spent + now - mark
-        mark = now
-        if timed and (spent > measuring or now - begun > 2 * measuring):
-            break
-    trial.check()  # waits for a GPU
-    step_seconds = (spent + time.perf_counter() - mark) / max(timed, 1)
-    started = time.perf_counter()
-    trial.validate()
-    validation_seconds = time.perf_counter() - started
-    left = (deadline - time.perf_counter()) * _RESERVE - validation_seconds
-    return max(1, int(left / (step_seconds + validation_seconds / trial.steps_per_epoch)))
+
+    def __init__(self, seconds: float, started: float) -> None:
+        self.seconds = seconds
+        self._end = started + seconds * (1 - _CLOSING)
+        self._next = 0.0
+        self._marks: list[tuple[float, int]] = []  # when which steps were taken
+
+    def fit(self, trial: Trainer) -> int:
+        """Return how many steps of a run like `trial`, with its validations, fit into what is left.
+
+        Args:
+            trial: a trainer to measure with and to throw away; a thirtieth of the budget goes into that, half
+                a second at least.
+        """
+        measuring = max(self.seconds / 30, 0.5)
+        timed, spent = 0, 0.0
+        begun = mark = time.perf_counter()
+        for event in trial.train():
+            now = time.perf_counter()
+            if isinstance(event, StepEnd) and event.step > _WARMUP_STEPS:  # validations are counted apart
+                timed, spent = timed + 1, spent + now - mark
+            mark = now
+            if timed and (spent > measuring or now - begun > 2 * measuring):
+                break
+        trial.check()  # waits for a GPU
+        step_seconds = (spent + time.perf_counter() - mark) / max(timed, 1)
+        started = time.perf_counter()
+        trial.validate()
+        validation_seconds = time.perf_counter() - started
+        self.reserve(validation_seconds)  # for the last one
+        left = self._end - time.perf_counter()
+        return max(1, int(left / (step_seconds + validation_seconds / trial.steps_per_epoch)))
+
+    def reserve(self, seconds: float) -> None:
+        """Keep so much time for what comes after the last step."""
+        self._end -= seconds
+
+    def correct(self, trainer: Trainer) -> Plan | None:
+        """Return the plan that fits into the time that is left, if it is another than the trainer's.
+
+        To be called after every step. The pace is that of the past, as far back as the end is ahead.
+        """
+        now, step = time.perf_counter(), trainer.step
+        if not self._marks or now - self._marks[-1][0] > self.seconds * _LEAST / 4:
+            self._marks.append((now, step))
+        left = self._end - now
+        if not self._next:
+            self._next = now + left / _AGAIN
+        if step >= trainer.steps or now < self._next:
+            return None
+        self._next = now + max(left / _AGAIN, self.seconds * _LEAST)
+        since, first = next((mark for mark in reversed(self._marks) if now - mark[0] >= left), self._marks[0])
+        if step == first:
+            return None
+        more = max(1, int(left * (step - first) / (now - since)))
+        if abs(step + more - trainer.steps) <= _TOLERANCE * max(trainer.steps - step, trainer.steps / 2):
+            return None
+        return trainer.plan.correct(step, step + more)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from genmnist.errors import GenmnistError
+from genmnist.families.length import Plan
 from genmnist.files import TEMPORARY, write_document
 from genmnist.registry import DATASETS
 from genmnist.runs import checkpoint
@@ -25,6 +26,13 @@ def record(run: Run, trainer: Trainer, config: Config) -> Iterator[Event]:
             save(run, trainer, config)
             saved = time.monotonic()
         yield event
+
+
+def replan(run: Run, trainer: Trainer, config: Config, plan: Plan) -> None:
+    """Give a trainer another plan, which a resumed run will follow too."""
+    config.steps, config.plan = plan.steps, str(plan)
+    write_document(run.config_file, config)  # first: a state that has followed it must find it there
+    trainer.plan = plan
 
 
 def save(run: Run, trainer: Trainer, config: Config) -> None:
@@ -74,6 +82,8 @@ def summarise(run: Run, trainer: Trainer, config: Config) -> None:
         options=model.options.asdict(),
         parameters=sum(weight.numel() for weight in model.parameters()),
         steps=trainer.steps,
+        plan=config.plan,
+        threads=trainer.threads,
         seed=config.seed,
         dataset=config.dataset,
         device=str(model.device),

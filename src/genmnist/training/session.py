@@ -23,6 +23,7 @@ from genmnist.data import Splits
 from genmnist.device import choose_device, choose_precision, computing, describe_machine
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.families.family import ModelOptions
+from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import Recipe, check_length
 from genmnist.figures import curves, grid, progress
 from genmnist.models import Generator, Model
@@ -30,9 +31,11 @@ from genmnist.randomness import reseed
 from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import Config
+from genmnist.runs.find import find
 from genmnist.runs.folder import Run
+from genmnist.threads import can_choose
 from genmnist.training import recorder
-from genmnist.training.budget import fit_steps
+from genmnist.training.budget import Budget
 from genmnist.training.trainer import EpochEnd, Event, Trainer
 from genmnist.version import versions
 
@@ -48,8 +51,9 @@ def train(
     *,
     options: Mapping[str, Any] | None = None,
     recipe: Mapping[str, Any] | None = None,
-    steps: int | None = None,
-    budget: float | None = None,
+    steps: int | str | None = None,
+    budget: float | str | None = None,
+    start: str | Path | Run | None = None,
     seed: int = 0,
     dataset: str = "mnist",
     data_dir: str | Path | None = None,
@@ -64,7 +68,7 @@ def train(
     deterministic: bool = False,
     out: str | Path | None = None,
     sample_every: int = 1,
-    save_every: float = 20.0,
+    save_every: float | str = 20.0,
     listen: Listener | None = None,
 ) -> Run:
     """Train a model of `family` and return its run folder.
@@ -74,8 +78,12 @@ def train(
         preset: one of the family's presets; None is the first.
         options: changes to the preset's model options, such as `{"beta": 4.0}`.
         recipe: changes to the preset's recipe, such as `{"epochs": 3}`.
-        steps: train for exactly so many steps instead of the recipe's epochs.
-        budget: train for about so many seconds instead: the steps that fit are measured, then fixed.
+        steps: train for exactly so many steps instead of the recipe's epochs; or by the plan that a run with
+            a budget has written, such as `5000,5200@1600`.
+        budget: train for so many seconds instead, or for a time such as `10m`: the steps that fit are
+            measured first, and corrected while it trains.
+        start: a model to go on from instead of random weights, as `find` takes one: its options are those of
+            this one, unless `options` say otherwise; its weights must fit.
         seed: fixes everything random.
         dataset, data_dir, image_size, colour: what to train on; see `genmnist.data.load`.
         data: images of your own instead: `Splits`, a pair of arrays (images, labels), or two such pairs, to
@@ -84,12 +92,13 @@ def train(
             `(x, log_snr, labels=None)` that answers in the shape of x; for a vae one with an `encoder` and a
             `decoder`. A copy is trained.
         device, precision: where and how to compute; see `genmnist.device`.
-        threads: how many a CPU computes with; None leaves them as they are.
+        threads: how many a CPU computes with; None is the fastest number, looked for at the start and again
+            while it trains, or, if it is to be deterministic, as many as torch has.
         compiled: run the step through torch.compile, which needs a C++ compiler on a CPU.
         deterministic: use only kernels that give the same bits each time, which costs speed on a GPU.
         out: the run folder; None is `runs/<family>/<time>`.
         sample_every: epochs between two pictures of samples; 0 for none.
-        save_every: seconds between two saves of the training state.
+        save_every: seconds, or a time, between two saves of the training state.
         listen: called with every event and the trainer.
 
     Raises:
@@ -99,6 +108,7 @@ def train(
     """
     started = time.perf_counter()
     check_length((recipe or {}).get("epochs"), steps, budget)
+    plan, budget = None if steps is None else Plan.of(steps), duration(budget)
     if data is not None and (dataset != "mnist" or data_dir or image_size or colour is not None):
         raise UsageError(
             "`data` stands for itself: leave `dataset`, `data_dir`, `image_size` and `colour` out"
@@ -107,12 +117,15 @@ def train(
     name, entry = described.preset(preset)
     place = choose_device(device)
     given = dict(options or {})
-    chosen, learned = entry.options.replace(given), entry.recipe.replace(recipe or {})
+    source = None if start is None else _source(family, start, network)
+    base = source[0].options if source else entry.options
+    chosen, learned = base.replace(given), entry.recipe.replace(recipe or {})
     if network is not None and not hasattr(chosen, "network"):
         raise UsageError(f"a {family} takes no `network` of your own")
     if budget is None and steps is None and (recipe or {}).get("epochs") is None:
         budget = entry.budget
-    with computing(threads, deterministic):
+    balanced = threads is None and place.type == "cpu" and not deterministic and can_choose()
+    with computing(threads, deterministic, balanced):
         if data is None:
             splits = sets.load(dataset, data_dir, image_size=image_size, colour=colour)
         else:
@@ -122,8 +135,10 @@ def train(
             preset=name,
             options=described.fitted(chosen, splits.shape, splits.classes, given).suited(place.type).asdict(),
             recipe=learned.asdict(),
-            steps=steps,
+            steps=plan and plan.steps,
+            plan=str(plan) if plan and plan.corrected else "",
             budget=budget,
+            start=source and source[1],
             seed=seed,
             dataset=dataset,
             data_dir=str(Path(data_dir).absolute()) if data_dir else None,
@@ -134,19 +149,21 @@ def train(
             device=str(place),
             precision=choose_precision(precision, place),
             threads=torch.get_num_threads(),  # they change the order of sums, and so the last bit
+            balanced=balanced,
             compiled=compiled,
             deterministic=deterministic,
             sample_every=sample_every,
-            save_every=save_every,
+            save_every=save_every if isinstance(save_every, (int, float)) else duration(save_every),
             versions=versions(),
             machine=describe_machine(),
             command=sys.argv,
         )
         config = _checked(config)
         _try_out(_trainer(config, splits, network), network)
-        if budget is not None:
-            config.steps = fit_steps(_trainer(config, splits, network), budget, started + budget)
-        trainer = _trainer(config, splits, network)
+        kept = None if budget is None else Budget(budget, started)
+        if kept:
+            config.steps = kept.fit(_trainer(config, splits, network))
+        trainer = _trainer(config, splits, network, source and source[0])
         config.steps = trainer.steps
         config.options = trainer.model.options.asdict()
         config.sources = checkpoint.sources(trainer.model)
@@ -154,7 +171,16 @@ def train(
             config.sources[f"{DATASETS.kind} {dataset}"] = origin
         run = Run.create(config, out)
         with run.locked():
-            return _carry_on(run, config, trainer, listen)
+            if source:
+                recorder.save(run, trainer, config)  # or a resumed run would begin elsewhere
+            return _carry_on(run, config, trainer, listen, kept)
+
+
+def _source(family: str, start: str | Path | Run, network: nn.Module | None) -> tuple[Model, str]:
+    """Return the model to go on from, and which it is in words. Raises as `find` and `checkpoint.load` do."""
+    found = find(family, start)
+    model, _ = checkpoint.load(found.path, family, network)
+    return model, found.origin
 
 
 def _checked(config: Config) -> Config:
@@ -188,16 +214,20 @@ def _try_out(trainer: Trainer, network: nn.Module | None) -> None:
 def resume(
     folder: str | Path,
     device: str | None = None,
+    threads: int | None = None,
     *,
     data: Any = None,
     network: nn.Module | None = None,
     listen: Listener | None = None,
 ) -> Run:
-    """Go on with a run that was interrupted or killed, to exactly the weights it would have had.
+    """Go on with a run that was interrupted or killed.
+
+    It ends with exactly the weights it would have had, if its number of threads was given, or did not change;
+    else they agree to rounding. A budget is not corrected any further: the run keeps the plan it has.
 
     Args:
         folder: the run folder.
-        device: another device than the run's own, if it must be.
+        device, threads: others than the run's own, if they must be.
         data, network: what `train` was given, if it was given any.
         listen: called with every event and the trainer.
 
@@ -206,11 +236,16 @@ def resume(
         GenmnistError: the run's files are damaged, or its data are not what they were; and as `train`.
     """
     with Run.open(folder).locked():  # before anything is looked at: whoever trains it may be about to finish
-        return _go_on(Run.unfinished(folder), device, data, network, listen)
+        return _go_on(Run.unfinished(folder), device, threads, data, network, listen)
 
 
 def _go_on(
-    run: Run, device: str | None, data: Any, network: nn.Module | None, listen: Listener | None
+    run: Run,
+    device: str | None,
+    threads: int | None,
+    data: Any,
+    network: nn.Module | None,
+    listen: Listener | None,
 ) -> Run:
     """Do what `resume` says, with a run that is locked."""
     folder, config = run.folder, run.config
@@ -221,6 +256,12 @@ def _go_on(
         # What was compiled for one kind of device need not be for another.
         config.compiled = config.compiled and place.type == config.device.partition(":")[0]
         config.device = str(place)
+    if threads is not None:
+        config.threads, config.balanced = threads, False
+    if config.start and not run.state_file.exists():
+        raise GenmnistError(
+            f"{folder} was stopped before it had saved the weights it starts from: train anew"
+        )
     if config.dataset == _OWN and data is None:
         raise UsageError(
             f"{folder} was trained on `data` given from Python: resume it there, with the same `data`"
@@ -238,7 +279,7 @@ def _go_on(
         raise GenmnistError(
             f"the data of {folder} have changed since it began: bring them back, or train anew"
         )
-    with computing(config.threads, config.deterministic):
+    with computing(config.threads, config.deterministic, config.balanced):
         try:
             trainer = _trainer(config, splits, network)
         except UnknownNameError as error:
@@ -251,7 +292,9 @@ def _go_on(
         return _carry_on(run, config, trainer, listen)
 
 
-def _trainer(config: Config, splits: Splits, network: nn.Module | None) -> Trainer:
+def _trainer(
+    config: Config, splits: Splits, network: nn.Module | None, source: Model | None = None
+) -> Trainer:
     place = choose_device(config.device)
     compiler = os.environ.get("CXX", "g++")
     if config.compiled and place.type == "cpu" and not (shutil.which(compiler) or shutil.which("clang++")):
@@ -264,27 +307,50 @@ def _trainer(config: Config, splits: Splits, network: nn.Module | None) -> Train
     reseed(torch.device("cpu"), config.seed, "weights")
     build: Any = family.model_class
     model: Model = build(options) if network is None else build(options, copy.deepcopy(network))
+    if source is not None:
+        _go_on_from(source, model)
     return Trainer(
         model.place(place, config.precision),
         splits.validated_on_test() if config.validation == "test" else splits,
         Recipe.of(config.recipe),
-        steps=config.steps,
+        steps=config.plan or config.steps,
         seed=config.seed,
         compiled=config.compiled,
     )
 
 
-def _carry_on(run: Run, config: Config, trainer: Trainer, listen: Listener | None) -> Run:
+def _go_on_from(source: Model, model: Model) -> None:
+    """Give a model the weights of another. Raises UsageError unless they have the same shapes."""
+    weights, own = source.state_dict(), model.state_dict()
+    for name in sorted(weights.keys() | own.keys()):
+        have, need = (set_[name].shape if name in set_ else None for set_ in (weights, own))
+        if have != need:
+            form, wanted = ("none" if shape is None else str([*shape]) for shape in (have, need))
+            raise UsageError(
+                f"the weights of `start` do not fit: it has {form} for {name} where this model has {wanted}; "
+                "leave the options of the model out, or train from random weights"
+            )
+    model.load_state_dict(weights)
+
+
+def _carry_on(
+    run: Run, config: Config, trainer: Trainer, listen: Listener | None, budget: Budget | None = None
+) -> Run:
     """Train to the end, with pictures on the way, whatever was done before."""
     every = config.sample_every
     with _interruptible() as interrupted:
         if every and trainer.step == 0:
+            started = time.perf_counter()
             _picture(run, trainer, 0, config.seed)
+            if budget:
+                budget.reserve(time.perf_counter() - started)  # for the last one
         for event in recorder.record(run, trainer, config):
+            if budget and (plan := budget.correct(trainer)):
+                recorder.replan(run, trainer, config, plan)
             if isinstance(event, EpochEnd):
-                epoch = len(trainer.history)
-                if every and (epoch % every == 0 or trainer.step >= trainer.steps):
-                    _picture(run, trainer, epoch, config.seed)
+                epochs, rest = divmod(trainer.step, trainer.steps_per_epoch)
+                if every and ((not rest and epochs % every == 0) or trainer.step >= trainer.steps):
+                    _picture(run, trainer, epochs + bool(rest), config.seed)
             if listen:
                 listen(event, trainer)
             if interrupted.is_set() and trainer.step < trainer.steps:

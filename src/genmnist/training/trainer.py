@@ -19,6 +19,7 @@ from torch import Tensor
 from genmnist.data import Splits
 from genmnist.device import products
 from genmnist.errors import GenmnistError, UsageError
+from genmnist.families.length import Plan
 from genmnist.families.recipe import Recipe
 from genmnist.models import Model
 from genmnist.randomness import reseed
@@ -28,6 +29,7 @@ from genmnist.training.averages import WarmAverage
 
 _CHECK_EVERY = 50  # steps between looks at the loss; each look makes a GPU wait
 _VALIDATION_BATCH = 1000
+_SHORT, _PARTS, _PART = 2, 8, 100  # a run of less than two epochs has metrics eight times, or each 100 steps
 _LEAST_SCALE = 2.0**-14  # of a float16 loss; below it, no scale will do
 
 
@@ -41,7 +43,7 @@ class StepEnd:
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """One epoch is over (or the run is, part of the way through one); these are its metrics."""
+    """One epoch is over (or the run is, or a part of a run that is short); these are its metrics."""
 
     metrics: EpochMetrics
 
@@ -53,6 +55,10 @@ class Trainer:
     """A model, its data and its recipe, and all that changes while the one learns from the other.
 
     It learns from `data.train` and is judged on `data.validation`; test images it never sees.
+
+    Attributes:
+        plan: how many steps there are; it may be replaced on the way, by one that `plan.correct` returns.
+        threads: from which step on it has computed with how many threads.
     """
 
     def __init__(
@@ -61,7 +67,7 @@ class Trainer:
         data: Splits,
         recipe: Recipe,
         *,
-        steps: int | None = None,
+        steps: int | str | Plan | None = None,
         seed: int = 0,
         compiled: bool = False,
     ) -> None:
@@ -69,9 +75,14 @@ class Trainer:
         self.device = model.device
         self.train_set, self.validation_set = data.train.to(self.device), data.validation.to(self.device)
         self.steps_per_epoch = math.ceil(len(self.train_set) / recipe.batch_size)
-        self.steps = steps if steps is not None else round(recipe.epochs * self.steps_per_epoch)
-        if self.steps < 1:
+        planned = round(recipe.epochs * self.steps_per_epoch) if steps is None else steps
+        if planned == 0:
             raise UsageError("a run must have a step or more: raise `epochs`, `steps` or `budget`")
+        self.plan = Plan.of(planned)
+        short = (at_first := self.plan.parts[0][1]) < _SHORT * self.steps_per_epoch
+        # Steps from one line of metrics to the next.
+        self._part = max(_PART, math.ceil(at_first / _PARTS)) if short else self.steps_per_epoch
+        self.threads: list[tuple[int, int]] = []
         self.optimizers = optimizers.build(model, recipe, channels=model.shape[0])
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.average = WarmAverage(model, recipe.ema) if recipe.ema else None
@@ -87,6 +98,11 @@ class Trainer:
         self._losses = model.compiled_losses() if compiled else model.losses
 
     @property
+    def steps(self) -> int:
+        """Return how many steps the run has."""
+        return self.plan.steps
+
+    @property
     def result(self) -> Model:
         """Return the model worth keeping: the averaged weights where the recipe averages them."""
         if self.average is None:
@@ -100,23 +116,30 @@ class Trainer:
             GenmnistError: the loss is no longer finite.
         """
         while True:
-            if self._count and (self.step % self.steps_per_epoch == 0 or self.step >= self.steps):
+            if self._count and self._part_is_over():
                 yield EpochEnd(self._close_epoch())
             if self.step >= self.steps:
                 return
             epoch, position = divmod(self.step, self.steps_per_epoch)
             batches = self.train_set.order(self.seed, epoch).split(self.recipe.batch_size)
-            for index in batches[position : position + self.steps - self.step]:
+            for index in batches[position:]:
                 started = time.perf_counter()
                 loss = self._advance(index)
                 self._tick(time.perf_counter() - started)
                 yield StepEnd(self.step, loss)
+                if self._part_is_over():
+                    break
+
+    def _part_is_over(self) -> bool:
+        whole = self.step % self.steps_per_epoch == 0
+        return whole or self._count >= self._part or self.step >= self.steps
 
     def _advance(self, index: Tensor) -> Tensor:
         """Take one step of the optimisers, on the images at `index`."""
         reseed(self.device, self.seed, "step", self.step)
+        place, steps = self.plan.place(self.step)
         with products(self.device, self.model.precision):
-            loss = self._losses(*self.train_set.batch(index), self.step / self.steps)["loss"]
+            loss = self._losses(*self.train_set.batch(index), place / steps)["loss"]
             self.scaler.scale(loss).backward()
         if self.scaler.is_enabled():
             self._agree_on_overflow()
@@ -126,12 +149,14 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.rate(self.step, self.steps)
+                group["lr"] = self.recipe.rate(place, steps)
             self.scaler.step(optimizer)  # unless a gradient overflowed
             optimizer.zero_grad()
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.model)
+        if (threads := torch.get_num_threads()) != (self.threads[-1][1] if self.threads else 0):
+            self.threads.append((self.step, threads))
         self.step += 1
         loss = loss.detach()
         self._running += loss
@@ -163,13 +188,14 @@ class Trainer:
         losses = self.validate()
         self.seconds += time.perf_counter() - started
         seen = min(self._count * self.recipe.batch_size, len(self.train_set))
+        epochs, rest = divmod(self.step, self.steps_per_epoch)
         metrics = EpochMetrics(
-            epoch=len(self.history) + 1,
+            epoch=round(self.step / self.steps_per_epoch, 4) if rest else epochs,
             step=self.step,
             train_loss=self._running.item() / self._count,
             val_loss=losses.pop("loss"),
             losses=losses,
-            lr=self.recipe.rate(self.step - 1, self.steps),
+            lr=self.recipe.rate(*self.plan.place(self.step - 1)),
             seconds=round(self.seconds, 3),
             images_per_second=round(seen / self._epoch_seconds, 1),
         )
@@ -225,6 +251,7 @@ class Trainer:
             count=self._count,
             epoch_seconds=self._epoch_seconds,
             history=[*self.history],
+            threads=[*self.threads],
             scale=(scale["scale"], scale["_growth_tracker"]) if scale else None,
         )
 
@@ -239,10 +266,10 @@ class Trainer:
             k: (v.shape, v.dtype) for k, v in tensors.items()
         }:
             raise ValueError("its tensors are of another model or another optimiser")
-        if progress.steps != self.steps or not progress.step <= self.steps:
+        if progress.steps not in {steps for _, steps in self.plan.parts} or progress.step > self.steps:
             raise ValueError("it is of a run of another length")
         closed = progress.history[-1].step if progress.history else 0
-        if progress.count != progress.step - closed or not progress.count <= self.steps_per_epoch:
+        if progress.count != progress.step - closed or not progress.count <= self._part:
             raise ValueError("its epochs do not fit its steps")
         if (progress.scale is not None) != self.scaler.is_enabled():
             raise ValueError("it is of a run of another precision")
@@ -254,7 +281,7 @@ class Trainer:
             self.scaler.load_state_dict(self.scaler.state_dict() | state)
         self.step, self.seconds = progress.step, progress.seconds
         self._count, self._epoch_seconds = progress.count, progress.epoch_seconds
-        self.history = [*progress.history]
+        self.history, self.threads = [*progress.history], [*progress.threads]
 
     def _tensors(self) -> dict[str, Tensor]:
         """Name every tensor that training changes."""
