@@ -4,7 +4,7 @@
 
 The neighbour is a process that keeps a core busy, started here and ended with it. Commands take turns, each
 in a process of its own, and the faster of the rounds counts. A ratio above 1 says that `--threads 1` is
-faster. Of `train` and `sample` the seconds of the whole command are compared; of a budget, the steps that fit.
+faster. Of `train` and `sample` the seconds of the whole command count; of a budget, the steps that fit.
 """
 
 from __future__ import annotations
