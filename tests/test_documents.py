@@ -104,7 +104,7 @@ def test_a_run_with_an_old_configuration_is_taken_up(tmp_path: Path, idx_folder:
 def test_an_old_summary_and_old_metrics_are_read(tmp_path: Path) -> None:
     run = Run(tmp_path)
     written(run.summary_file, OLD_SUMMARY)
-    assert msgspec.structs.asdict(run.summary) == OLD_SUMMARY
+    assert msgspec.structs.asdict(run.summary) == OLD_SUMMARY | {"plan": "", "threads": []}
     run.metrics_file.write_text(json.dumps(LINE) + "\n", "utf-8")
     (line,) = run.metrics
     assert line.flat() == LINE
@@ -126,7 +126,7 @@ def test_documents_come_back(tmp_path: Path, idx_folder: Path) -> None:
         assert read_document(copy, kind, "") == document
         # For people to read, and for any other tool.
         assert path.read_text("utf-8").startswith('{\n  "family": "vae",\n')
-        assert json.loads(path.read_text("utf-8")) == msgspec.to_builtins(document)
+        assert json.loads(path.read_text("utf-8")) == json.loads(json.dumps(msgspec.to_builtins(document)))
     assert run.config.seed == 2**63 - 1
 
 
@@ -156,7 +156,8 @@ ABSENT = object()
     + [
         ("family", 3), ("family", None), ("preset", ["fast"]), ("options", []), ("options", None),
         ("recipe", "fast"), ("steps", 0), ("steps", "2"), ("steps", 2.5), ("steps", True), ("steps", 10**13),
-        ("budget", -1), ("budget", "600"), ("seed", -1), ("seed", 0.5), ("seed", 2**63), ("seed", False),
+        ("budget", -1), ("budget", "600"), ("plan", 5000), ("balanced", 1),
+        ("seed", -1), ("seed", 0.5), ("seed", 2**63), ("seed", False),
         ("dataset", 1), ("data_dir", 1), ("image_size", 0), ("colour", 1), ("validation", "train"),
         ("data_checksum", None), ("device", 0), ("precision", "auto"), ("precision", "float64"),
         ("threads", 0), ("threads", 10**6), ("threads", "1"), ("compiled", 1), ("deterministic", "no"),
@@ -253,11 +254,11 @@ def _damaged(run: Run, document: str, sentence: str) -> None:
     "change",
     [{"step": -1}, {"steps": 0}, {"count": -1}, {"count": 0.5}, {"seconds": -1.0}, {"history": [{}]},
      {"history": "x"}, {"scale": [0.0, 1]}, {"scale": [1.0, -1]}, {"scale": [1.0]}, {"scale": 3},
-     {"epoch_seconds": None}],
+     {"epoch_seconds": None}, {"threads": [[0]]}, {"threads": [[-1, 1]]}, {"threads": [[0, 0]]}],
 )  # fmt: skip
 def test_progress_is_strictly_read(change: dict[str, Any]) -> None:
     plain = {"step": 2, "steps": 4, "seconds": 0.5, "count": 2, "epoch_seconds": 0.5, "history": []}
     read = msgspec.json.decode(json.dumps(plain), type=Progress)
-    assert msgspec.to_builtins(read) == plain | {"scale": None}
+    assert msgspec.to_builtins(read) == plain | {"scale": None, "threads": []}
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(json.dumps(plain | change), type=Progress)

@@ -50,8 +50,8 @@ class Plan:
             raise _wrong(given)
         parts = [(0, int(first))]
         for other in others:
-            steps, _, start = other.partition("@")
-            parts.append((int(start), int(steps)))
+            number, _, since = other.partition("@")
+            parts.append((int(since), int(number)))
         for (before, total), (start, steps) in itertools.pairwise(parts):
             if not before < start < min(total, steps):
                 raise _wrong(given)

@@ -10,7 +10,7 @@ from genmnist.errors import UsageError
 from genmnist.options import Options, about
 
 
-def check_length(epochs: float | None, steps: int | None, budget: object) -> None:
+def check_length(epochs: float | None, steps: object, budget: object) -> None:
     """Raise UsageError if the length of a training is given in more ways than one."""
     if sum(length is not None for length in (epochs, steps, budget)) > 1:
         raise UsageError("`epochs`, `steps` and `budget` are three ways to say one thing: give one of them")
