@@ -8,6 +8,7 @@ others wait: then a single thread may be ten times as fast. Which it is can only
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import statistics
 import time
@@ -17,7 +18,9 @@ _ROUNDS = 3  # in which each number of threads has its turn
 _WINDOW = 0.012  # seconds of work in a turn: several slices of time that a scheduler gives
 _HOPELESS = 2.0  # times as slow as the fastest: has no further turn
 _CLEARLY = 1.15  # times as fast as the present number is what takes its place
-_PAUSE, _SHARE = 5.0, 100.0  # a look takes a hundredth of the time at most, and comes every five seconds
+_CROWDED = 0.7  # of a core is what one thread gets at most where there is no room for two
+_SHARE = 100.0  # a look takes a hundredth of the time,
+_LEAST, _MOST = 5.0, 30.0  # and is repeated after so many seconds, even where it must take longer
 
 # How often a thread that waits looks again before it sleeps: what GNU's OpenMP takes by itself where it knows
 # that cores are scarce. Where it does not, it looks 300,000 times, and uses up the time of whom it waits for.
@@ -54,6 +57,7 @@ class Balance:
 
         present, begun = torch.get_num_threads(), time.perf_counter()
         seconds: dict[int, list[float]] = {number: [] for number in self.numbers}
+        passed = computed = 0.0  # of one thread
         try:
             with torch.inference_mode():
                 for _ in range(_ROUNDS):
@@ -61,15 +65,21 @@ class Balance:
                         best = min((min(other) for other in seconds.values() if other), default=0.0)
                         if not taken or min(taken) <= _HOPELESS * best:
                             torch.set_num_threads(number)
+                            clock, processor = time.perf_counter(), time.thread_time()
                             taken.append(self._turn())
+                            if number == 1:
+                                passed += time.perf_counter() - clock
+                                computed += time.thread_time() - processor
+                    if computed < _CROWDED * passed:  # then times are mostly chance
+                        seconds = {1: seconds[1]}
         finally:
             torch.set_num_threads(present)
         medians = {number: statistics.median(taken) for number, taken in seconds.items()}
         fastest = min(medians, key=medians.__getitem__)
-        if medians[fastest] * _CLEARLY < medians.get(present, float("inf")):
+        if medians[fastest] * _CLEARLY < medians.get(present, math.inf):
             torch.set_num_threads(fastest)
         ended = time.perf_counter()
-        self._next = ended + max(_PAUSE, _SHARE * (ended - begun))
+        self._next = ended + min(max(_LEAST, _SHARE * (ended - begun)), _MOST)
 
     def look_if_due(self) -> None:
         """Look again, unless the last look was just now."""
