@@ -15,8 +15,12 @@ from playwright.sync_api import Browser
 
 from browser import chromium, inspect
 from conftest import Command, metadata, one_sentence, picture
+from genmnist.data import Splits
 from genmnist.evaluation import document, tables
+from genmnist.families.vae import VAEOptions
+from genmnist.models import VAE
 from genmnist.report import measured, sources
+from genmnist.report.contents import EXHIBITS, Subject
 from genmnist.report.page import Table
 from genmnist.runs.find import WEIGHTS
 
@@ -60,6 +64,17 @@ def test_all_eight_figures_stand_beside_the_page(report: Path) -> None:
     assert "n = 10,000" in text
     assert str(report.parent) not in page
     assert "does not hold" in text  # of the claim that most latent factors are unused
+
+
+def test_a_plane_is_shown_of_a_model_that_has_one(few: Splits) -> None:
+    shown = {}
+    for latent in (2, 4):
+        model = VAE(VAEOptions(hidden=8, latent=latent))
+        own = [one for one in EXHIBITS if one.family == "vae" and one.suits(model) and not one.number]
+        shown[latent] = {one.file: one.draw(Subject(model, 0, few.test)).picture for one in own if one.draw}
+    assert [*shown[4]] == ["reconstructions.png"]
+    assert [*shown[2]] == ["reconstructions.png", "plane.png", "codes.png"]
+    assert shown[2]["plane.png"].width > 15 * 60
 
 
 def test_the_command_below_a_figure_draws_it(genmnist: Command, report: Path, tmp_path: Path) -> None:

@@ -235,19 +235,20 @@ def traversal(
     return Drawing(figure, frames, facts, bounce=True)
 
 
-def reconstructions(model: VAE, data: Dataset, seed: int = 0, num: int = 10) -> Drawing:
+def reconstructions(model: VAE, data: Dataset, seed: int = 0, num: int | None = None) -> Drawing:
     """Draw images above what the model makes of their codes, of each label in turn.
 
     Args:
         model: what encodes and decodes.
         data: where the images come from.
         seed: which of each label.
-        num: how many.
+        num: how many. None: one of each label, of ten at most.
 
     Raises:
         UsageError: the data have not so many of a label.
     """
     known = data.labels.unique().tolist()
+    num = num or min(len(known), 10)
     labels = [known[k % len(known)] for k in range(num)]
     images = torch.stack([data.first(label, seed + k // len(known)) for k, label in enumerate(labels)])
     with torch.inference_mode():

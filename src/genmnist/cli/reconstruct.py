@@ -20,7 +20,12 @@ def command(family: Family) -> Callable[..., None]:
         common: opt.Common,
         data: opt.Data,
         look: opt.Look,
-        num: Annotated[int, typer.Option("--num", "-n", help="How many images.", min=1, max=40)] = 10,
+        num: Annotated[
+            int | None,
+            typer.Option(
+                "--num", "-n", help="How many images.", show_default="one a label, up to 10", min=1, max=40
+            ),
+        ] = None,
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: test images above their reconstructions.")
         ] = Path(f"{family.name}-reconstructions.png"),

@@ -68,6 +68,8 @@ def report(
         for number, exhibit in enumerate(EXHIBITS):
             watch(number, exhibit.file)
             source, subject = found[exhibit.family], subjects[exhibit.family]
+            if not exhibit.suits(subject.model):
+                continue
             file = Path(scratch) / exhibit.file
             if exhibit.draw:
                 drawing = exhibit.draw(subject)

@@ -41,6 +41,7 @@ class Exhibit:
         shows: what a student may learn from it, in a sentence or two.
         measured: lines of the evaluation that belong to it.
         number: in the reference report.
+        suits: whether a model has what it shows.
     """
 
     words: tuple[str, ...]
@@ -52,6 +53,7 @@ class Exhibit:
     draw: Callable[[Subject], Drawing] | None = None
     facts: Callable[[Mapping[str, Any]], dict[str, str]] = lambda facts: {}
     measured: tuple[str, ...] = ()
+    suits: Callable[[Any], bool] = lambda model: True
 
     @property
     def family(self) -> str:
@@ -104,8 +106,16 @@ def _walks(subject: Subject, space: str, path: str, asked: Sequence[int] = ()) -
     return drawing.interpolation(model, request, subject.test, space=space, path=path)
 
 
-def _traversal(subject: Subject) -> Drawing:
-    return drawing.traversal(subject.model, cast("Dataset", subject.test), subject.seed)
+def _traversal(subject: Subject, view: str = "factors") -> Drawing:
+    return drawing.traversal(subject.model, cast("Dataset", subject.test), subject.seed, view=view)
+
+
+def _reconstructions(subject: Subject) -> Drawing:
+    return drawing.reconstructions(subject.model, cast("Dataset", subject.test), subject.seed)
+
+
+def _is_plane(model: Any) -> bool:
+    return bool(model.options.latent == 2)
 
 
 def _trace(subject: Subject) -> Drawing:
@@ -150,7 +160,7 @@ EXHIBITS = (
         draw=_samples,
     ),
     Exhibit(
-        ("traverse", "vae"),
+        ("traverse", "vae", "--view", "factors"),
         "figure-3.png",
         "Latent traversals: a row a factor, the most used first, five samples each from −2 to +2.",
         "Turning one latent number at a time. The factors at the top change slant, width or the digit "
@@ -215,6 +225,33 @@ EXHIBITS = (
         "Rows of the digits 0 to 9, noise at first, then ever clearer.",
         8,
         measured=("label kept", tables.HEADLINE, "precision", "recall"),
+    ),
+    Exhibit(
+        ("reconstruct", "vae"),
+        "reconstructions.png",
+        "Test images above what the VAE makes of them.",
+        "A code of a few numbers keeps which digit it is and how it leans, and loses the edges.",
+        "Ten digits, and under each the same, blurred.",
+        draw=_reconstructions,
+    ),
+    Exhibit(
+        ("traverse", "vae", "--view", "plane"),
+        "plane.png",
+        "What the VAE decodes all over the plane of its two factors.",
+        "Neighbours look alike: each digit has a region, and between two regions lie digits that "
+        "are a little of both.",
+        "A grid of digits that change gradually in both directions.",
+        draw=lambda subject: _traversal(subject, "plane"),
+        suits=_is_plane,
+    ),
+    Exhibit(
+        ("traverse", "vae", "--view", "codes"),
+        "codes.png",
+        "Where test images lie on that plane, each as its label.",
+        "Nobody told the model which digit is which, yet most have a place of their own.",
+        "A cloud of small digits, of one colour a kind, the kinds partly apart.",
+        draw=lambda subject: _traversal(subject, "codes"),
+        suits=_is_plane,
     ),
     Exhibit(
         ("reverse-trace", "ddpm", "--num", "9", "--steps", "40", "--spacing", "trailing"),
