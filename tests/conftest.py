@@ -56,7 +56,8 @@ _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from genmnist.cli imp
 
 def environment(folder: Path) -> dict[str, str]:
     """Return the variables that a command under test finds, besides ours."""
-    return {"COLUMNS": "200", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
+    return {"COLUMNS": "200", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_DATA_HOME": str(folder / "data")}  # fmt: skip
 
 
 @pytest.fixture

@@ -119,6 +119,64 @@ def test_a_classifier_steers_the_unconditional_model(genmnist: Command, tmp_path
         assert not np.array_equal(steered["images"], free["images"])
 
 
+def test_classes_are_called_as_their_folders_are(
+    genmnist: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where only some numbers have images: the others are not drawn unless asked for."""
+    import genmnist as library
+
+    random = np.random.default_rng(0)
+    for folder, names in (("animals", ("ant", "bee\x1b", "cat")), ("digits", ("3", "5"))):
+        for name in names:
+            (tmp_path / folder / name).mkdir(parents=True)
+            for number in range(12):
+                image = Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8))
+                image.save(tmp_path / folder / name / f"{number}.png")
+        done = genmnist("train", "cfg", "--data-dir", folder, "--steps", 2, "--out", f"of-{folder}", *TINY)
+        assert done.status == 0, done.err
+    words = ("sample", "cfg", "--steps", 2, "--num", 2, "--json", "--model")
+    assert genmnist(*words, "of-animals", "--label", "cat", "ant").json["labels"] == [2, 0]
+    assert genmnist(*words, "of-digits").json["labels"] == [3, 5]
+    sentence = one_sentence(genmnist("sample", "cfg", "--model", "of-animals", "--label", "dog"), 2)
+    assert "there is no label 'dog': those of this model are ant, bee\\x1b, cat" in sentence
+    done = genmnist("info", "of-animals")
+    assert "ant, bee\\x1b, cat" in done.out
+    assert "mnist" not in done.out.replace("genmnist", "")
+    assert "folder animals" in done.out
+    monkeypatch.chdir(tmp_path)
+    model = library.load("cfg", library.Run("of-animals"), device="cpu")
+    assert model.origin == "run of-animals"
+    assert model.class_names == ("ant", "bee\x1b", "cat")
+    by_name, by_number = (model.sample(2, labels=labels, steps=2) for labels in (["cat", "ant"], [2, 0]))
+    assert np.array_equal(by_name, by_number)
+    words = (
+        "interpolate",
+        "cfg",
+        "--model",
+        "of-animals",
+        "--data-dir",
+        "animals",
+        "--steps",
+        2,
+        "--pairs",
+        1,
+    )
+    done = genmnist(*words, "--from-digits", "cat", "ant", "--space", "pixel", "--json")
+    assert done.status == 0, done.err
+    assert done.json["labels"] == [[2, 0]]
+
+
+def test_from_python_the_model_is_the_bundled_one(
+    trained: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import genmnist as library
+
+    shutil.copytree(trained("cfg", *TINY), tmp_path / "runs" / "cfg" / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert library.load("cfg", device="cpu").origin == "the bundled cfg"
+    assert library.load("cfg", "latest", device="cpu").origin == "run runs/cfg/mine"
+
+
 def test_traces_and_walks_take_labels(genmnist: Command, tmp_path: Path) -> None:
     done = genmnist("reverse-trace", "cfg", "--label", "7", "--timesteps", "900,100", "--steps", 4, "--json")
     assert done.status == 0, done.err

@@ -754,10 +754,11 @@ def test_folders_that_are_neither(tmp_path: Path) -> None:
 # --- arrays on disk -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("images", [grey(), rgb(), grey(1, 1, 1024), grey(0)])
+@pytest.mark.parametrize("images", [grey(), rgb(), grey(1, 1, 1024)])
 def test_images_on_disk_come_back(tmp_path: Path, images: Any) -> None:
     np.savez_compressed(tmp_path / "x.npz", images=images, labels=numbered(len(images)))
-    read, labels = arrays.read(tmp_path / "x.npz")
+    read, labels, assumed = arrays.read(tmp_path / "x.npz")
+    assert assumed == ()
     assert torch.equal(read, torch.from_numpy(images))
     assert labels is not None
     assert labels.tolist() == numbered(len(images)).tolist()
@@ -768,24 +769,61 @@ def test_images_on_disk_come_back(tmp_path: Path, images: Any) -> None:
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
-        ({"pictures": grey()}, "no array `images`"),
-        ({"images": _floats(0, 1)}, "float32"),
-        ({"images": grey()[0]}, "not uint8 with 3 or 4 dimensions"),
-        ({"images": rgb().transpose(0, 3, 1, 2)}, r"images \[20, 3, 6, 5\]"),
-        ({"images": rgb()[..., :1]}, r"images \[20, 6, 5, 1\]"),
-        ({"images": grey(2, 1, 1025)}, "sides of 1 to 1024"),
-        ({"images": grey(2, 0, 5)}, "sides of 1 to 1024"),
-        ({"images": np.asfortranarray(grey())}, "uint8"),
+        ({"scores": np.zeros(3)}, "no array `images`: `numpy.savez"),
+        ({"one": grey(), "two": grey()}, "several arrays that may be images, one, two"),
+        ({"images": _floats(-1, 1)}, r"images = \(127.5 \* \(images \+ 1\)\)"),
+        ({"images": grey() > 9}, r"images = \(255 \* images\).round\(\).astype\(numpy.uint8\)"),
+        ({"images": (grey() > 9).astype(np.int64)}, r"from 0 to 1; .* `images = \(255 \* images\)"),
+        ({"images": grey()[:, 0]}, r"images.reshape\(-1"),
+        ({"images": grey(2, 1, 1025)}, "sides up to 1024"),
+        ({"images": grey(2, 0, 5)}, "no images"),
         ({"images": np.array([{}], object)}, "object"),
         ({"images": grey(), "labels": numbered(3)}, "20 images but not a label"),
         ({"images": grey(), "labels": numbered() - 1}, "0 or more"),
-        ({"images": grey(), "labels": numbered().astype(np.int32)}, "int32"),
     ],
 )
 def test_other_arrays_on_disk_get_a_sentence(tmp_path: Path, named: dict[str, Any], sentence: str) -> None:
     np.savez(tmp_path / "x.npz", **named)
     with pytest.raises(GenmnistError, match=sentence):
         arrays.read(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("named", "images", "assumed"),
+    [
+        ({"images": grey() / np.float32(255)}, grey(), ["floats from 0, black, to 1, white"]),
+        ({"images": grey().astype(np.int64)}, grey(), ["int64 from 0, black, to 255, white"]),
+        ({"images": grey()[:, None]}, grey(), ["[n, channels, height, width]"]),
+        ({"images": rgb().transpose(0, 3, 1, 2)}, rgb(), ["[n, channels, height, width]"]),
+        ({"images": rgb()[..., :1]}, rgb()[..., 0], []),
+        ({"images": np.asfortranarray(grey())}, grey(), []),
+        ({"arr_0": grey(), "y": numbered().astype(np.int32)}, grey(),
+         ["its array 'arr_0' is its images", "its array 'y' is its labels"]),
+    ],
+)  # fmt: skip
+def test_what_other_code_writes_is_taken_and_said(
+    tmp_path: Path, named: dict[str, Any], images: Any, assumed: list[str]
+) -> None:
+    np.savez(tmp_path / "x.npz", **named)
+    found = arrays.read(tmp_path / "x.npz")
+    assert np.array_equal(found.images.numpy(), images)
+    assert [*found.assumed] == assumed
+    if len(named) > 1:
+        assert found.labels is not None
+        assert found.labels.tolist() == numbered().tolist()
+
+
+def test_a_file_of_one_array_and_a_folder_of_pictures_are_taken(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", grey())
+    assert np.array_equal(arrays.read(tmp_path / "x.npy").images.numpy(), grey())
+    (tmp_path / "pictures" / "more").mkdir(parents=True)
+    with pytest.raises(GenmnistError, match="has no pictures"):
+        arrays.read(tmp_path / "pictures")
+    for number, image in enumerate(grey(3)):
+        Image.fromarray(image).save(tmp_path / "pictures" / ("more" if number else "") / f"{number}.png")
+    found = arrays.read(tmp_path / "pictures")
+    assert np.array_equal(found.images.numpy(), grey(3))
+    assert found.assumed == ("its 3 pictures, by name",)
 
 
 @pytest.mark.parametrize(
@@ -806,7 +844,7 @@ def test_damaged_arrays_are_read_or_refused(tmp_path: Path, kind: str, position:
     np.savez_compressed(tmp_path / "x.npz", images=rgb(3))
     (tmp_path / "x.npz").write_bytes(mutate((tmp_path / "x.npz").read_bytes(), kind, position, value))
     try:
-        images, _ = arrays.read(tmp_path / "x.npz")
+        images, *_ = arrays.read(tmp_path / "x.npz")
         sentence = ""
     except GenmnistError as error:
         images, sentence = torch.from_numpy(rgb(3)), str(error)

@@ -212,8 +212,8 @@ def test_walks_end_at_their_end_points() -> None:
     for space in ("latent", "pixel"):
         walk = model.interpolate(start, end, alphas, space, request=request)
         assert walk.shape == (2, 3, 1, 28, 28)
-        torch.testing.assert_close(walk[:, 0], model.decode(end, request=request), rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(walk[:, -1], model.decode(start, request=request), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(walk[:, 0], model.decode(start, request=request), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(walk[:, -1], model.decode(end, request=request), rtol=1e-3, atol=1e-3)
 
 
 def test_the_reverse_process_of_the_bundled_model_is_that_of_the_report() -> None:

@@ -153,6 +153,8 @@ def value_of(field: Field) -> st.SearchStrategy[Any]:
         return st.sampled_from(field.choices)
     if field.type is bool:
         return st.booleans()
+    if field.name == "class_names":
+        return st.lists(st.text(max_size=9), max_size=9).map(tuple)
     if field.name == "shape":
         return st.tuples(st.sampled_from((1, 3)), st.integers(1, 1024), st.integers(1, 1024))
     assert field.low is not None

@@ -111,8 +111,8 @@ def test_latent_walks_end_at_their_end_points(small_vae: VAE, path: str) -> None
     z = small_vae.prior(0, 6)
     alphas = torch.linspace(0, 1, 11)
     walk = small_vae.interpolate(z[:3], z[3:], alphas, "latent", path)
-    torch.testing.assert_close(walk[:, 10], small_vae.decode(z[:3]).detach())
-    torch.testing.assert_close(walk[:, 0], small_vae.decode(z[3:]).detach())
+    torch.testing.assert_close(walk[:, 10], small_vae.decode(z[3:]).detach())
+    torch.testing.assert_close(walk[:, 0], small_vae.decode(z[:3]).detach())
     middle = {"lerp": lerp, "slerp": slerp}[path](z[:3], z[3:], alphas)[:, 5]
     torch.testing.assert_close(walk[:, 5], small_vae.decode(middle).detach())
 
@@ -121,13 +121,13 @@ def test_pixel_walks_are_fades(small_vae: VAE) -> None:
     z = small_vae.prior(0, 2)
     walk = small_vae.interpolate(z[:1], z[1:], torch.linspace(0, 1, 3), "pixel")
     start, end = (small_vae.decode(z[k : k + 1])[0].detach() for k in (0, 1))
-    torch.testing.assert_close(walk[0], torch.stack((end, (start + end) / 2, start)))
+    torch.testing.assert_close(walk[0], torch.stack((start, (start + end) / 2, end)))
 
 
 def test_slerp_keeps_to_the_great_circle() -> None:
     start, end = torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 3.0]])
     points = slerp(start, end, torch.tensor([0.0, 1 / 3, 1.0]))[0]
-    expected = [(0.0, 3.0), (3 * math.sin(math.pi / 6), 3 * math.cos(math.pi / 6)), (3.0, 0.0)]
+    expected = [(3.0, 0.0), (3 * math.cos(math.pi / 6), 3 * math.sin(math.pi / 6)), (0.0, 3.0)]
     torch.testing.assert_close(points, torch.tensor(expected))
     same = slerp(start, start, torch.tensor([0.5]))
     torch.testing.assert_close(same, start[None])

@@ -44,7 +44,7 @@ def test_a_walk_is_what_interpolation_shows(trained: VAE, classifier: Classifier
     assert list(last.alphas) == [0, 0.25, 0.5, 0.75, 1]
     start, end = (trained.embed(few.test.images[at]) for at in pairs_of_images(few.test, 6, 3))
     for space, walk in (("latent", last.latent), ("pixel", last.pixel)):
-        images = trained.interpolate(start, end, torch.tensor(last.alphas), space, "lerp")
+        images = trained.interpolate(end, start, torch.tensor(last.alphas), space, "lerp")
         for point in range(5):
             confidence, distance = seen(images[:, point], classifier, few)
             assert walk.confidence[point] == pytest.approx(confidence.mean().item(), abs=1e-3)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 # Code, and what the sentence says.
 CASES = {
-    "model.sample(1, labels=7)": "`labels` must be a list of whole numbers, such as [7], not 7",
-    "model.sample(1, labels='7')": "`labels` must be a list of whole numbers",
-    "model.sample(1, labels=[7.5])": "`labels` must be a list of whole numbers",
-    "model.sample(1, labels=[[7]])": "`labels` must be a list of whole numbers",
+    "model.sample(1, labels=True)": "`labels` must be whole numbers, or names of classes, such as 7 or",
+    "model.sample(1, labels=[7.5])": "`labels` must be whole numbers",
+    "model.sample(1, labels=[[7]])": "`labels` must be whole numbers",
+    "model.sample(1, labels={7})": "`labels` must be whole numbers",
+    "model.sample(1, labels='cat')": "there is no label 'cat': those of this model are 0, 1, 2",
     "model.sample(1, guide=3)": "`guide` must be a Guidance, such as ByClassifier, not 3",
     "model.sample(1, how=3)": "`how` must be what this model's own `how` returns, not 3",
     "model.sample(2.5)": "`num` must be a whole number of 1 or more, not 2.5",

@@ -1,7 +1,7 @@
 """genmnist: train, sample, explore and measure generative models of handwritten digits.
 
 >>> import genmnist
->>> model = genmnist.load("vae", "bundled", device="cpu")
+>>> model = genmnist.load("vae", device="cpu")
 >>> model.sample(64, seed=0).shape
 torch.Size([64, 28, 28])
 """

@@ -65,15 +65,19 @@ def load(
     precision: str = "auto",
     network: nn.Module | None = None,
 ) -> Model:
-    """Load a trained model, ready to sample.
+    """Load a trained model, ready to sample: the bundled one, unless another is named.
 
     >>> import genmnist
-    >>> genmnist.load("vae", "bundled", device="cpu").sample(2, seed=0).shape
+    >>> model = genmnist.load("vae", device="cpu")
+    >>> model.origin
+    'the bundled vae'
+    >>> model.sample(2, seed=0).shape
     torch.Size([2, 28, 28])
 
     Args:
         family: `vae`, `ddpm`, `cfg`, `classifier`, or one that a plugin registers.
-        model: which one; see `find`.
+        model: which one: a `.safetensors` file, a run or its folder, `latest`, `bundled` or
+            `bundled:NAME`; None is `bundled`, where the command line looks for your latest run first.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`.
         network: the network, of a model that was trained with one from Python.
@@ -81,7 +85,8 @@ def load(
     Raises:
         UsageError, GenmnistError: see `find`, `genmnist.device` and `genmnist.runs.checkpoint`.
     """
-    return load_found(find(family, model), family, device, precision, network)
+    which = "bundled" if model is None and family is not None else model
+    return load_found(find(family, which), family, device, precision, network)
 
 
 def load_found(
@@ -94,6 +99,7 @@ def load_found(
     """Load the model of a file that `find` found. Raises as `load` does."""
     place = choose_device(device)
     model, _ = checkpoint.load(found.path, family, network)
+    model.origin = found.origin
     return model.place(place, precision)
 
 

@@ -301,13 +301,13 @@ def interpolation(
             request = replace(request, labels=own)
         z = model.embed(images, request.sequence(0, count) if model.classes else None)
     labels = request.sequence(0, count)  # of each pair its first end, then its second
-    ends = None if labels is None else (labels[1::2], labels[0::2])
+    ends = None if labels is None else (labels[0::2], labels[1::2])
     watch(1)
     alphas = torch.linspace(0, 1, points)
     through = _TOGETHER.get(space, (space,))
     walks = []
     for place in through:
-        walks.append(model.interpolate(z[1::2], z[0::2], alphas, place, path, labels=ends, request=request))
+        walks.append(model.interpolate(z[0::2], z[1::2], alphas, place, path, labels=ends, request=request))
         watch(1 + len(walks))
     picture, frames = latent.interpolation(walks, through, alphas)
     facts: dict[str, Any] = {

@@ -68,8 +68,8 @@ class Field(msgspec.Struct, frozen=True):
         if self.type not in (int, float):
             return "a name" if self.type is str else f"a {self.type.__name__} like {self.default}"
         kind = "a whole number" if self.type is int else "a number"
-        if self.low is None or self.high is None:
-            return kind
+        if self.high is None or self.high > 1e12:
+            return kind if self.low is None else f"{kind}, {self.low:g} or more"
         return f"{kind} between {self.low:g} and {self.high:g}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import sys
@@ -35,7 +36,7 @@ def main() -> None:
 
         from genmnist.cli.app import build
 
-        status = build(words)(standalone_mode=False)
+        status = build(words)(standalone_mode=False, prog_name="genmnist")
         if sys.stdout is not None:
             sys.stdout.flush()
     except GenmnistError as error:
@@ -55,7 +56,7 @@ def main() -> None:
             status = getattr(error, "exit_code", 2)
             if not error.format_message():
                 sys.exit(status)  # a command without its arguments, which has shown its help
-            _fail(error.format_message(), status)
+            _fail(_mended(error, words), status)
         if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
             _fail(_with_dashes(_OUT_OF_MEMORY, words), 1)
         raise
@@ -97,6 +98,25 @@ def _with_dashes(sentence: str, words: Sequence[str]) -> str:
             break
         options |= _names(command)
     return re.sub(r"`(\w+)`", lambda match: options.get(match[1], match[0]), sentence)
+
+
+def _mended(error: Any, words: Sequence[str]) -> str:
+    """Return what is wrong with the words typed, as Typer has it, and where what was asked for is known."""
+    said: str = error.format_message()
+    here = " ".join(itertools.takewhile(lambda word: word[:1] != "-", words[:2]))
+    if (option := getattr(error, "option_name", "")) and said.startswith("No such option"):
+        from genmnist.cli.app import who_knows
+
+        close = ", ".join(error.possibilities or ())
+        mend = who_knows(option, words) or (
+            f"did you mean {close}?" if close else f"see `genmnist {here} --help`"
+        )
+        return f"{here} has no option {option}: {mend}".lstrip()
+    if match := re.fullmatch(r"Got unexpected extra argument\S* \((.*)\)", said):
+        return f"{here} takes no {match[1]!r} without an option before it: see `genmnist {here} --help`"
+    if match := re.fullmatch(r"Option '(.*)' requires an argument\.", said):
+        return f"{match[1]} needs a value after it: see `genmnist {here} --help`"
+    return said
 
 
 def _names(command: Any) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from genmnist.cli import (
     train,
     traverse,
 )
-from genmnist.cli import options as opt
+from genmnist.cli.help import Command, Group
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.registry import FAMILIES
@@ -60,35 +61,82 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     match words:
         case [command, family, *_] if command in _BY_FAMILY and family != "samples" and family[:1] != "-":
             _check_known(command, family)
-    app = typer.Typer(name="genmnist", help=_ABOUT, no_args_is_help=True, pretty_exceptions_enable=False)
+        case [family, command, *rest] if command in _BY_FAMILY and family in FAMILIES:
+            raise UsageError(f"the command comes first: `{shlex.join(['genmnist', command, family, *rest])}`")
+    app = typer.Typer(
+        name="genmnist",
+        cls=Group,
+        help=_ABOUT,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback()(_root)
     families: list[Any] = [FAMILIES[name] for name in FAMILIES.names()]
     for name, (about, make) in _BY_FAMILY.items():
-        group = typer.Typer(help=about, no_args_is_help=True)
+        group = typer.Typer(cls=Group, help=about, no_args_is_help=True)
         for family in families:
             if name in family.commands:
                 function = make(family)
                 function.__doc__ = family.commands[name]
-                group.command(family.name)(function)
+                group.command(family.name, cls=Command)(function)
         if name == "evaluate":
-            group.command("samples")(evaluate.samples)
+            group.command("samples", cls=Command)(evaluate.samples)
         app.add_typer(group, name=name)
     for name, function in _OTHERS.items():
-        app.command(name)(function if hasattr(function, "__signature__") else opt.with_options(function))
+        app.command(name, cls=Command)(function)
     return app
 
 
+# What a family can do instead of what it cannot, the nearest first.
+_INSTEAD = {
+    "traverse": ("interpolate", "reverse-trace"),
+    "reverse-trace": ("traverse", "interpolate"),
+    "interpolate": ("sample",),
+}
+
+
 def _check_known(command: str, family: str) -> None:
-    if command not in FAMILIES[family].commands:
-        knowing = [name for name in FAMILIES.names() if command in FAMILIES[name].commands]
-        others = ", ".join(FAMILIES[family].commands)
-        raise UsageError(f"{command} is for {', '.join(knowing)}; a {family} knows {others}")
+    """Raise UsageError, with what to use instead, unless a command is for a family."""
+    known = FAMILIES[family].commands
+    if command not in known:
+        others = [*(name for name in _INSTEAD.get(command, ()) if name in known), *known]
+        raise UsageError(
+            f"{command} is for {', '.join(_knowing(command))}, not for {family}: take "
+            f"`genmnist {command} {_knowing(command)[0]}`, or `genmnist {others[0]} {family}`"
+        )
 
 
-def _version(wanted: bool) -> None:
+def _knowing(command: str) -> list[str]:
+    """Return the families that know a command."""
+    return [name for name in FAMILIES.names() if command in FAMILIES[name].commands]
+
+
+def who_knows(option: str, words: Sequence[str]) -> str:
+    """Return which families have an option that the command in `words` does not have, and how to ask one.
+
+    Args:
+        option: as it was typed.
+        words: what was typed, all of it.
+    """
+    command, *_ = [*words, ""]
+    tree: Any = typer.main.get_command(build()).commands.get(command)  # type: ignore[attr-defined]
+    families = getattr(tree, "commands", {})
+    knowing = [name for name, known in families.items() if any(option in p.opts for p in known.params)]
+    # A model with labels of its own is the nearest to whoever asks for one.
+    knowing.sort(key=lambda name: name not in FAMILIES or FAMILIES[name].labels != "own")
+    if not knowing:
+        return ""
+    given = [word for word in words[1:] if word not in families]
+    example = shlex.join(["genmnist", command, knowing[0], *given])
+    return f"{option} is for {', '.join(knowing)}: `{example}`"
+
+
+def _version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"genmnist {__version__}")
         raise typer.Exit
+    return wanted
 
 
 def _root(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from genmnist.cli import complete, values
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.errors import GenmnistError, UsageError
@@ -16,15 +17,17 @@ from genmnist.registry import FAMILIES
 from genmnist.runs.folder import Run
 
 
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+def _compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders.", autocompletion=complete.runs)
+    ],
     out: Annotated[Path, typer.Option(help=".png: losses by images seen and by time.")] = Path("compare.png"),
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
     """Put runs side by side: where they differ, what they cost, and what came of them."""
     output = Output("compare", as_json, quiet)
-    opt.check_out(out, (".png",))
+    values.check_out(out, (".png",))
     opened = {str(folder): Run.open(folder) for folder in runs}
     settings = {name: _settings(run) for name, run in opened.items()}
     differing = _differing(list(settings.values()))
@@ -58,6 +61,13 @@ def compare(
     with Image.open(out) as picture:
         output.wrote(out, picture)
     output.finish()
+
+
+compare = opt.with_options(
+    _compare,
+    panel="What to compare",
+    examples=("compare runs/ddpm/fast runs/ddpm/best", "compare runs/*/* --out all.png"),
+)
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from genmnist.data.sources import Described
 
 
-def data(
+def _data(
     data_dir: opt.DataDir = None,
     image_size: opt.ImageSize = None,
     colour: opt.Colour = None,
@@ -34,3 +34,8 @@ def _cells(row: Described) -> list[str]:
     sizes = ["" if size is None else f"{size:,}" for size in (row.train, row.validation, row.test)]
     shape = " x ".join(map(str, row.shape)) if row.shape else ""
     return [row.name, shape, *sizes, row.state, row.place, row.about]
+
+
+data = opt.with_options(
+    _data, panel="Which data", examples=("data", "data --data-dir my_images --grey --image-size 28")
+)

@@ -10,7 +10,7 @@ from genmnist.cli.console import Output
 from genmnist.errors import GenmnistError
 
 
-def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.Json = False) -> None:
+def _doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.Json = False) -> None:
     """Check versions, device, precision, data and weights, and time matrix products."""
     output = Output("doctor", as_json, quiet)
 
@@ -47,3 +47,6 @@ def doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.J
     output.finish()
     if problems:
         raise GenmnistError(f"{problems} of the files that ship with genmnist are damaged: install it again")
+
+
+doctor = opt.with_options(_doctor, examples=("doctor", "doctor --device cuda"))

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
+import platformdirs
 import typer
 
+from genmnist.cli import complete, values
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
@@ -22,8 +24,10 @@ Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work: rough
 Features = Annotated[
     str | None,
     typer.Option(
+        metavar="MODEL",
         help="Measure in the features of a classifier of your own: a run or a file of `train classifier`.",
         show_default="those of the classifier that ships, which knows digits",
+        autocompletion=complete.models,
     ),
 ]
 
@@ -33,9 +37,7 @@ def command(family: Family) -> Callable[..., None]:
     sampling = cast("Any", family.sampling)
 
     def evaluate(
-        common: opt.Common,
-        how: dict[str, Any],
-        data: opt.Data,
+        *,
         num: Annotated[
             int | None,
             typer.Option(
@@ -52,19 +54,20 @@ def command(family: Family) -> Callable[..., None]:
         out: Annotated[
             Path | None,
             typer.Option(
+                metavar="FOLDER",
                 help="The folder for evaluation.json and its figures.",
-                show_default=f"the run's, else {family.name}-evaluation",
+                show_default="the run's, else one under the user's data",
             ),
         ] = None,
+        how: dict[str, Any],
+        common: opt.Common,
+        data: opt.Data,
     ) -> None:
         output = Output(f"evaluate {family.name}", common.as_json, common.quiet)
         chosen, given = sampling.choose(**how), data.given()
         found = find(family.name, common.model)
         own = find("classifier", features) if features else None
-        folder = out or (found.run.folder if found.run else Path(f"{family.name}-evaluation"))
-        if out:
-            opt.check_folder(out)
-        opt.check_writable(folder)
+        folder = _folder(out, found.run.folder if found.run else None, f"{family.name}-{found.path.stem}")
 
         from genmnist import api
         from genmnist.models import Generator
@@ -79,22 +82,47 @@ def command(family: Family) -> Callable[..., None]:
         _show(output, measured, folder, {"model": found.origin})
 
     groups = {"common": opt.Common, "how": sampling, "data": opt.Data}
-    return opt.with_options(evaluate, groups, opt.sampling_default(sampling))
+    examples = (
+        f"evaluate {family.name} --quick",
+        f"evaluate {family.name} --model runs/{family.name}/short",
+        f"evaluate {family.name} --model bundled --seed 1 --out measured",
+    )
+    return opt.with_options(evaluate, groups, opt.sampling_default(sampling), "What to measure", examples)
+
+
+def _folder(out: Path | None, run: Path | None, name: str) -> Path:
+    """Return where an evaluation goes: where asked, else into the run, else under the user's data.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    if out is not None:
+        return values.check_folder(out)
+    folder = run or Path(platformdirs.user_data_dir("genmnist")) / "evaluations" / name
+    values.check_writable(folder)
+    return folder
 
 
 def _samples(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.npz",
-            help="`images` uint8 \\[n, height, width], in colour \\[…, 3], and `labels` if there are.",
+            metavar="FILE|FOLDER",
+            help="An .npz file of `images`, uint8 [n, height, width], in colour [..., 3], and of `labels` if "
+            "there are; or what other code writes, or a folder of pictures: what is assumed is said.",
         ),
     ],
-    data: opt.Data,
+    *,
     features: Features = None,
-    out: Annotated[Path, typer.Option(help="The folder for evaluation.json and its figures.")] = Path(
-        "samples-evaluation"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder for evaluation.json and its figures.",
+            show_default="one under the user's data",
+        ),
+    ] = None,
+    data: opt.Data,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
     quiet: opt.Quiet = False,
@@ -102,9 +130,9 @@ def _samples(
 ) -> None:
     """Measure images from anywhere, against MNIST or other real ones."""
     output = Output("evaluate samples", as_json, quiet)
-    opt.check_folder(out)
-    if not file.is_file():
-        raise UsageError(f"there is no file {file}: name an .npz file with an array `images`")
+    folder = _folder(out, None, f"samples-{file.stem}")
+    if not file.exists():
+        raise UsageError(f"there is no file {file}: name an .npz file with an array `images`, or a folder")
     own = find("classifier", features) if features else None
     given = dict(data.given())
 
@@ -115,7 +143,10 @@ def _samples(
 
     place = choose_device(device)
     opt.compute_with(threads, place.type)
-    images, labels = arrays.read(file)
+    images, labels, assumed = arrays.read(file)
+    for sentence in assumed:
+        output.say(f"{file}: {sentence}")
+    output.note(assumed=assumed)
     classifier = _classifier(own, device)
     bundled = distances.bundled_features
     space = distances.own_features(classifier) if classifier else bundled(place)
@@ -124,10 +155,18 @@ def _samples(
     with _stages(output) as watch:
         measured = suite.measure_images(images, splits, space, labels, watch)
     facts = {"file": str(file), "num": len(images), "versions": versions(), "machine": describe_machine()}
-    _show(output, measured, out, facts | {"data": splits.test.name, "data_checksum": splits.checksum()})
+    _show(output, measured, folder, facts | {"data": splits.test.name, "data_checksum": splits.checksum()})
 
 
-samples = opt.with_options(_samples, {"data": opt.Data})
+samples = opt.with_options(
+    _samples,
+    {"data": opt.Data},
+    panel="What to measure",
+    examples=(
+        "evaluate samples digits.npz",
+        "evaluate samples digits.npz --data-dir my_images --out measured",
+    ),
+)
 
 
 def _classifier(own: Found | None, device: str) -> "Classifier | None":

@@ -9,16 +9,21 @@ from typing import Annotated
 import msgspec
 import typer
 
+from genmnist.cli import complete
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output, printable
 from genmnist.runs.find import WEIGHTS, Found, find
 from genmnist.runs.folder import Run
 
 
-def info(
+def _info(
     what: Annotated[
         str,
-        typer.Argument(metavar="FILE|RUN", help="A checkpoint, a run folder, or a family's bundled weights."),
+        typer.Argument(
+            metavar="FILE|RUN",
+            help="A checkpoint, a run folder, or a family's bundled weights.",
+            autocompletion=complete.described,
+        ),
     ],
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
@@ -49,10 +54,15 @@ def info(
     output.finish()
 
 
+info = opt.with_options(_info, examples=("info vae", "info runs/vae/short", "info model.safetensors --json"))
+
+
 def _rows(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
     for key, value in facts.items():
         if isinstance(value, dict):
             yield from _rows({f"{key}.{name}": inner for name, inner in value.items()})
+        elif isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+            yield key, printable(", ".join(filter(None, value)))
         elif isinstance(value, list):
             yield key, f"{len(value)} entries"
         else:

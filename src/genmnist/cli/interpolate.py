@@ -1,12 +1,13 @@
 """`genmnist interpolate`: from one digit to another, through latent space, through pixels, or by label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
 from genmnist.cli import options as opt
+from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.labels import WAYS, NoLabels
 from genmnist.errors import UsageError
@@ -26,17 +27,20 @@ def command(family: Family) -> Callable[..., None]:
     alias = () if any(field.name == "steps" for field in fields(sampling)) else ("--steps",)
 
     def interpolate(
-        common: opt.Common,
+        *,
+        from_digits: Annotated[
+            str | None,
+            typer.Option(metavar="A,B", help="Walk from a real test digit to another, of these labels: 6,1."),
+        ] = None,
         request: NoLabels,
         how: dict[str, Any],
-        data: opt.Data,
-        look: opt.Look,
         space: Annotated[
             str,
-            typer.Option(
-                help="latent, pixel, or both one under the other"
+            opt.choice(
+                "space",
+                spaces,
+                "latent, pixel, or both one under the other"
                 + (", or label, or all three." if "label" in family.spaces else "."),
-                callback=opt.one_of(spaces),
             ),
         ] = spaces[-1],
         pairs: Annotated[int, typer.Option(help="Pairs of end points.", min=1, max=100)] = 4,
@@ -46,45 +50,49 @@ def command(family: Family) -> Callable[..., None]:
         ] = 11,
         path: Annotated[
             str,
-            typer.Option(
-                help="lerp, the straight line, or slerp, the great circle.",
-                callback=opt.one_of(("lerp", "slerp")),
-            ),
+            opt.choice("path", ("lerp", "slerp"), "lerp, the straight line, or slerp, the great circle."),
         ] = family.path,
-        from_digits: Annotated[
-            tuple[int, int] | None,
-            typer.Option(help="Walk between real test digits of these labels: 6 1.", show_default="of any"),
-        ] = None,
         from_prior: Annotated[
             bool, typer.Option("--from-prior", help="Walk between points of the prior, as for a --label.")
         ] = False,
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a walk; .gif: all walks in motion.")
         ] = Path(f"{family.name}-interpolation.png"),
+        look: opt.Look,
+        common: opt.Common,
+        data: opt.Data,
     ) -> None:
         output = Output(f"interpolate {family.name}", common.as_json, common.quiet)
         chosen: Any = deterministic(**how) if deterministic else None
+        ends = values.pair(from_digits, "from_digits") if from_digits is not None else None
         labels = request.asked
         if len(labels) > 2:
             raise UsageError("`labels` takes one label here, or two to walk between: 3 or 3,8")
         if from_digits and from_prior:
             raise UsageError("`from_digits` and `from_prior` are two places to start from: give one of them")
-        opt.check_out(out, (*SUFFIXES, ".gif"))
+        values.check_out(out, (*SUFFIXES, ".gif"))
         given = data.given()
         found = find(family.name, common.model)
 
         from genmnist import drawing
         from genmnist.models import Latent
+        from genmnist.models.request import as_labels
 
         model = cast("Latent", common.load(found, family.name, output))
         guide = request.guide(common, output)
-        real = bool(from_digits) or not (from_prior or labels)
-        test = find_data(model.trained, **given).test if real else None
+        real = bool(ends) or not (from_prior or labels)
+        splits = find_data(model.trained, **given) if real else None
+        digits = (
+            cast("tuple[int, int]", as_labels(ends, splits.class_names))
+            if splits and ends is not None
+            else None
+        )
         rows = {"both": 2, "all": 3}.get(space, 1)
         with output.progress("interpolating", rows + 1) as advance:
             drawn = drawing.interpolation(
-                model, model.request(common.seed, labels=labels, guide=guide, how=chosen), test, space=space,
-                pairs=pairs, points=points, path=path, from_digits=from_digits, watch=advance,
+                model, model.request(common.seed, labels=labels, guide=guide, how=chosen),
+                splits.test if splits else None, space=space, pairs=pairs, points=points, path=path,
+                from_digits=digits, watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)
@@ -93,4 +101,14 @@ def command(family: Family) -> Callable[..., None]:
 
     groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "data": opt.Data,
               "look": opt.Look}  # fmt: skip
-    return opt.with_options(interpolate, groups, opt.sampling_default(sampling))
+    return opt.with_options(
+        interpolate, groups, opt.sampling_default(sampling), "Which walks", _examples(family)
+    )
+
+
+def _examples(family: Family) -> Iterator[str]:
+    name = family.name
+    yield f"interpolate {name} --from-digits 6,1"
+    if family.labels == "own":
+        yield f"interpolate {name} --label 3,8 --space label"
+    yield f"interpolate {name} --pairs 2 --points 21 --out walk.gif"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from genmnist.cli import complete, values
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
@@ -15,15 +16,13 @@ from genmnist.runs.find import find
 if TYPE_CHECKING:
     from genmnist.models import Classifier, Guidance
 
-_PANEL = "Label"
-
 Label = Annotated[
     str | None,
     typer.Option(
         "--label",
-        help="Which labels, in turn: 7, or 3,1,4, or 0-9.",
+        metavar="LABELS",
+        help="Which labels, by number or name, in turn: 7, or 3,1,4, or 0-9.",
         show_default="all",
-        rich_help_panel=_PANEL,
     ),
 ]
 
@@ -33,8 +32,8 @@ class NoLabels:
     """A model that cannot be asked for anything."""
 
     @property
-    def asked(self) -> list[int]:
-        """Return the labels asked for. Raises UsageError if that is no way to ask."""
+    def asked(self) -> list[int | str]:
+        """Return the labels asked for, by number or name. Raises UsageError if that is no way to ask."""
         return []
 
     def guide(self, common: opt.Common, output: Output) -> Guidance | None:
@@ -49,9 +48,9 @@ class OwnLabels(NoLabels):
     labels: Label = None
 
     @property
-    def asked(self) -> list[int]:
-        """Return the labels asked for. Raises UsageError if that is no way to ask."""
-        return opt.whole_numbers(self.labels, "labels") if self.labels is not None else []
+    def asked(self) -> list[int | str]:
+        """Return the labels asked for, by number or name. Raises UsageError if that is no way to ask."""
+        return values.labels(self.labels, "labels") if self.labels is not None else []
 
 
 @dataclass(frozen=True)
@@ -65,22 +64,21 @@ class ClassifierLabels(NoLabels):
             help="Steer towards the labels by a classifier; 1 is Bayes' rule.",
             min=0,
             max=1000,
-            callback=opt.finite,
-            rich_help_panel=_PANEL,
         ),
     ] = 0.0
     classifier: Annotated[
         str | None,
         typer.Option(
+            metavar="MODEL",
             help="Which one: a file or a run of `train classifier --noisy`, `latest` or `bundled`.",
             show_default="the latest finished run, else bundled",
-            rich_help_panel=_PANEL,
+            autocompletion=complete.models,
         ),
     ] = None
 
     @property
-    def asked(self) -> list[int]:
-        """Return the labels asked for. Raises UsageError if that is no way to ask."""
+    def asked(self) -> list[int | str]:
+        """Return the labels asked for, by number or name. Raises UsageError if that is no way to ask."""
         if self.classifier_guidance:
             return OwnLabels(self.labels).asked
         for option, value in (("labels", self.labels), ("classifier", self.classifier)):

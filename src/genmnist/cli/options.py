@@ -6,19 +6,19 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import math
-import os
-import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from genmnist.cli import complete
 from genmnist.cli.console import Output
+from genmnist.cli.help import DEVICE, FIGURE, MESSAGES, MODEL, NETWORK, SAMPLING, TRAINING, dress
+from genmnist.cli.values import number, one_of
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
 from genmnist.figures import style
@@ -29,7 +29,9 @@ from genmnist.runs.find import Found
 if TYPE_CHECKING:
     from genmnist.models import Model as AnyModel
 
-_MODEL, _FIGURE, _WHERE, _TALK = "Model and data", "Figure", "Device", "Output"
+# The panel of each group of options; and those among them that people come for, which stand first of all.
+_PANELS = {"how": SAMPLING, "model": NETWORK, "recipe": TRAINING}
+_FIRST = {"guidance", "epochs"}
 
 
 def _dataset(value: str | None) -> str | None:
@@ -44,86 +46,14 @@ def _folder(value: Path | None) -> Path | None:
     return value
 
 
-def finite(value: float | None) -> float | None:
-    """Return a number unless it is infinite or none at all. Raises UsageError."""
-    if value is not None and not math.isfinite(value):
-        raise UsageError(f"an option takes a finite number, not {value}")
-    return value
-
-
-def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    """Return a check that an option is one of `choices`; it raises UsageError."""
-
-    def check(value: str) -> str:
-        if value not in choices:
-            raise UsageError(f"{value!r} is none of {', '.join(choices)}")
-        return value
-
-    return check
-
-
-def whole_numbers(text: str, argument: str) -> list[int]:
-    """Return the numbers in `7`, `3,1,4`, `0-9` or any mixture. Raises UsageError."""
-    part = r" *\d{1,9}( *- *\d{1,9})? *"
-    if not re.fullmatch(f"{part}(,{part})*", text):
-        raise UsageError(f"`{argument}` takes whole numbers, such as 7 or 0,5,9 or 0-9, not {text!r}")
-    numbers: list[int] = []
-    for piece in text.split(","):
-        first, _, last = piece.partition("-")
-        low, high = int(first), int(last or first)
-        if not low <= high < low + 10_000:
-            raise UsageError(f"`{argument}` counts upwards, and not too far: {piece.strip()!r} does not")
-        numbers += range(low, high + 1)
-    return numbers
-
-
-def numbers(text: str, argument: str) -> list[float]:
-    """Return the numbers in `0,0.5,1`. Raises UsageError."""
-    try:
-        return [float(piece) for piece in text.split(",")]
-    except ValueError:
-        raise UsageError(f"`{argument}` takes numbers with commas between them, not {text!r}") from None
-
-
-def check_out(path: Path, suffixes: tuple[str, ...]) -> Path:
-    """Return where a result is to go, if it can go there; an empty suffix stands for a folder.
-
-    Raises:
-        UsageError: the kind of file is not one the command writes, or the place cannot be written to.
-    """
-    if path.suffix not in suffixes or path.name in suffixes:
-        kinds = ", ".join(suffix or "a folder" for suffix in suffixes)
-        raise UsageError(f"`out` {path} has no ending that says what to write; choose from {kinds}")
-    if path.suffix and path.is_dir():
-        raise UsageError(f"`out` {path} is a folder")
-    if not path.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(f"`out` {path} is not an empty folder: name another")
-    check_writable(path)
-    return path
-
-
-def check_writable(path: Path) -> None:
-    """Raise UsageError unless a file or folder could be made at `path`."""
-    here = [path.absolute()] if path.is_dir() else []
-    parent = next((p for p in [*here, *path.absolute().parents] if p.exists()), Path("/"))
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UsageError(f"`out` {path} cannot be written: {parent} is not a folder that you may write to")
-
-
-def check_folder(path: Path) -> Path:
-    """Return where a folder of results is to go. Raises UsageError unless it is one, or can be made."""
-    if path.suffix or (path.exists() and not path.is_dir()):
-        raise UsageError(f"`out` {path} is to be a folder: name one without an ending")
-    check_writable(path)
-    return path
-
-
 Model = Annotated[
     str | None,
     typer.Option(
+        metavar="MODEL",
         help="A .safetensors file, a run folder, `latest`, `bundled` or `bundled:NAME`.",
         show_default="the latest finished run under runs/, else bundled",
-        rich_help_panel=_MODEL,
+        autocompletion=complete.models,
+        rich_help_panel=MODEL,
     ),
 ]
 Dataset = Annotated[
@@ -132,15 +62,17 @@ Dataset = Annotated[
         help=f"{', '.join(DATASETS.names())}, or one of a plugin.",
         show_default="mnist, or what the model saw",
         callback=_dataset,
-        rich_help_panel=_MODEL,
+        autocompletion=complete.among(DATASETS.names),
+        rich_help_panel=MODEL,
     ),
 ]
 DataDir = Annotated[
     Path | None,
     typer.Option(
+        metavar="FOLDER",
         help="A folder of IDX files, or of images with a subfolder a class.",
         callback=_folder,
-        rich_help_panel=_MODEL,
+        rich_help_panel=MODEL,
     ),
 ]
 ImageSize = Annotated[
@@ -150,7 +82,7 @@ ImageSize = Annotated[
         show_default="as they are",
         min=4,
         max=1024,
-        rich_help_panel=_MODEL,
+        rich_help_panel=MODEL,
     ),
 ]
 Colour = Annotated[
@@ -159,28 +91,41 @@ Colour = Annotated[
         "--colour/--grey",
         help="Read the images of a folder in colour, or in grey.",
         show_default="as they are",
-        rich_help_panel=_MODEL,
+        rich_help_panel=MODEL,
     ),
 ]
 Plugin = Annotated[
     list[str] | None,
     typer.Option(
+        metavar="FILE|MODULE",
         help="A Python file or module with networks, schedules, samplers, data sets or families of your own.",
         show_default=False,
-        rich_help_panel=_MODEL,
+        rich_help_panel=MODEL,
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Fixes everything random.", min=0, max=2**63 - 1)]
 BatchSize = Annotated[
-    int, typer.Option(help="How many to draw at a time; changes nothing else.", min=1, max=65536)
+    int,
+    typer.Option(
+        help="How many to draw at a time; changes nothing else.", min=1, max=65536, rich_help_panel=DEVICE
+    ),
 ]
 Device = Annotated[
-    str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", callback=check_device, rich_help_panel=_WHERE)
+    str,
+    typer.Option(
+        help="auto, cpu, cuda, cuda:N or mps.",
+        callback=check_device,
+        autocompletion=complete.among(lambda: ("auto", "cpu", "cuda", "mps")),
+        rich_help_panel=DEVICE,
+    ),
 ]
 Precision = Annotated[
     str,
     typer.Option(
-        help="auto, float32, bfloat16 or float16.", callback=check_precision, rich_help_panel=_WHERE
+        help="auto, float32, bfloat16 or float16.",
+        callback=check_precision,
+        autocompletion=complete.among(lambda: ("auto", "float32", "bfloat16", "float16")),
+        rich_help_panel=DEVICE,
     ),
 ]
 Threads = Annotated[
@@ -190,12 +135,14 @@ Threads = Annotated[
         show_default="the fastest number, looked for now and then",
         min=1,
         max=1024,
-        rich_help_panel=_WHERE,
+        rich_help_panel=DEVICE,
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_TALK)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=MESSAGES)
+]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel=_TALK)
+    bool, typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel=MESSAGES)
 ]
 
 
@@ -247,8 +194,9 @@ class Look(style.Look):
         str,
         typer.Option(
             help=f"The ground of figures: {' or '.join(style.STYLES)}.",
-            callback=one_of(tuple(style.STYLES)),
-            rich_help_panel=_FIGURE,
+            parser=one_of("style", tuple(style.STYLES)),
+            autocompletion=complete.among(lambda: style.STYLES),
+            rich_help_panel=FIGURE,
         ),
     ] = "light"
     scale: Annotated[
@@ -258,11 +206,11 @@ class Look(style.Look):
             show_default="as a page has room",
             min=1,
             max=32,
-            rich_help_panel=_FIGURE,
+            rich_help_panel=FIGURE,
         ),
     ] = None
     title: Annotated[
-        str, typer.Option(help="A line above.", show_default="the figure's own", rich_help_panel=_FIGURE)
+        str, typer.Option(help="A line above.", show_default="the figure's own", rich_help_panel=FIGURE)
     ] = ""
     bounce: Annotated[
         bool | None,
@@ -270,7 +218,7 @@ class Look(style.Look):
             "--bounce/--no-bounce",
             help="Run an animation back, too.",
             show_default="but for noise",
-            rich_help_panel=_FIGURE,
+            rich_help_panel=FIGURE,
         ),
     ] = None
 
@@ -296,10 +244,20 @@ class Data:
         return vars(self)
 
 
+def choice(argument: str, choices: tuple[str, ...], about: str, default: str | bool = True) -> Any:
+    """Return an option that is one of `choices`, whose help shows a default in words where it has one."""
+    completion = complete.among(lambda: choices)
+    return typer.Option(
+        help=about, parser=one_of(argument, choices), autocompletion=completion, show_default=default
+    )
+
+
 def with_options(
     command: Callable[..., None],
     groups: Mapping[str, type[Any]] | None = None,
-    default: Callable[[Field], str] = lambda field: "the preset's",
+    default: Callable[[Field], str | bool] = lambda field: False,
+    panel: str = "Options",
+    examples: Iterable[str] = (),
 ) -> Callable[..., None]:
     """Give a command an option for every field of some classes, in place of the parameters named.
 
@@ -307,6 +265,13 @@ def with_options(
     class of `Options`, in a help panel of their own, of which the command gets a dict by field name; what was
     not given is None there, for which `--help` shows what `default` says. Every command has `--plugin` too:
     plugins are loaded before there are commands, and only shown here.
+
+    Args:
+        command: what is run.
+        groups: the classes by parameter.
+        default: see above.
+        panel: what its help calls the options that are the command's own.
+        examples: what its help shows in the end, without `genmnist`.
     """
     groups = groups or {}
     parameters: list[inspect.Parameter] = []
@@ -315,15 +280,15 @@ def with_options(
         if group is None:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
         elif issubclass(group, Options):
-            parameters += _of_options(group, parameter.name.capitalize(), default)
+            parameters += _of_options(group, _PANELS[parameter.name], default)
         else:
             hints = get_type_hints(group, include_extras=True)
             parameters += [_keyword(f.name, hints[f.name], f.default) for f in dataclasses.fields(group)]
-    parameters.append(_keyword("plugin", Plugin, None))
+    parameters = dress([*parameters, _keyword("plugin", Plugin, None)], panel)
 
     @functools.wraps(command)
     def expanded(**given: Any) -> None:
-        given.pop("plugin")
+        given.pop("plugin", None)
         for name, group in groups.items():
             if issubclass(group, Options):
                 given[name] = _values(group, given)
@@ -334,11 +299,14 @@ def with_options(
 
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    expanded.examples = tuple(examples)  # type: ignore[attr-defined]
     del expanded.__wrapped__  # whose signature typer would read instead
     return expanded
 
 
-def _of_options(group: type[Options], panel: str, default: Callable[[Field], str]) -> list[inspect.Parameter]:
+def _of_options(
+    group: type[Options], panel: str, default: Callable[[Field], str | bool]
+) -> list[inspect.Parameter]:
     """Return a parameter for every field of a class of options, and a hidden one for each old name."""
     shown = [field for field in fields(group) if not field.internal]
     parameters = []
@@ -351,13 +319,26 @@ def _of_options(group: type[Options], panel: str, default: Callable[[Field], str
                 if most
                 else f"{text.rstrip('.')}: {last}."
             )
-        option = typer.Option(help=text, show_default=default(field), rich_help_panel=panel)
+        option = _option(field, help=text, show_default=default(field))
+        option.rich_help_panel = None if field.name in _FIRST else panel
         parameters.append(_keyword(field.name, Annotated[field.type | None, option], None))
-    types = {field.name: field.type for field in shown}
+    by_name = {field.name: field for field in shown}
     for old, new in group.renamed.items():
-        option = typer.Option(f"--{old.replace('_', '-')}", hidden=True)
-        parameters.append(_keyword(old, Annotated[types[new] | None, option], None))
+        option = _option(by_name[new], f"--{old.replace('_', '-')}", hidden=True)
+        parameters.append(_keyword(old, Annotated[by_name[new].type | None, option], None))
     return parameters
+
+
+def _option(field: Field, *names: str, **facts: Any) -> Any:
+    """Return an option that is read and checked as a field is."""
+    if field.type is bool:
+        return typer.Option(*names, **facts)
+    completion = complete.among(lambda: field.choices) if field.choices else None
+
+    def read(text: Any) -> Any:
+        return field.check(number(text, field.type) if field.type in (int, float) else text)
+
+    return typer.Option(*names, parser=read, autocompletion=completion, **facts)
 
 
 def _values(group: type[Options], given: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from genmnist.cli import options as opt
+from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
@@ -17,9 +18,7 @@ def command(family: Family) -> Callable[..., None]:
     """Return `reconstruct` for a family."""
 
     def reconstruct(
-        common: opt.Common,
-        data: opt.Data,
-        look: opt.Look,
+        *,
         num: Annotated[
             int | None,
             typer.Option(
@@ -29,9 +28,12 @@ def command(family: Family) -> Callable[..., None]:
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: test images above their reconstructions.")
         ] = Path(f"{family.name}-reconstructions.png"),
+        look: opt.Look,
+        common: opt.Common,
+        data: opt.Data,
     ) -> None:
         output = Output(f"reconstruct {family.name}", common.as_json, common.quiet)
-        opt.check_out(out, SUFFIXES)
+        values.check_out(out, SUFFIXES)
         given = data.given()
         found = find(family.name, common.model)
 
@@ -45,4 +47,6 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, drawn.picture)
         output.finish()
 
-    return opt.with_options(reconstruct, {"common": opt.Common, "data": opt.Data, "look": opt.Look})
+    groups = {"common": opt.Common, "data": opt.Data, "look": opt.Look}
+    examples = (f"reconstruct {family.name}", f"reconstruct {family.name} --num 20 --seed 1")
+    return opt.with_options(reconstruct, groups, panel="What to reconstruct", examples=examples)

@@ -5,19 +5,24 @@ from typing import Annotated
 
 import typer
 
+from genmnist.cli import complete, values
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 
 
 def _report(
-    data: opt.Data,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN]...", help="Runs to report on, one a family.", show_default="the bundled models"
+            metavar="[RUN]...",
+            help="Runs to report on, one a family.",
+            show_default="the bundled models",
+            autocompletion=complete.runs,
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder for index.html and the figures.")] = Path("report"),
+    *,
+    data: opt.Data,
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
@@ -26,7 +31,7 @@ def _report(
 ) -> None:
     """Make one self-contained page with the eight figures of the reference report, and what was measured."""
     output = Output("report", as_json, quiet)
-    opt.check_folder(out)
+    values.check_folder(out)
     given = data.given()
 
     from genmnist.report.sources import sources
@@ -45,4 +50,9 @@ def _report(
     output.finish()
 
 
-report = opt.with_options(_report, {"data": opt.Data})
+report = opt.with_options(
+    _report,
+    {"data": opt.Data},
+    panel="What to report",
+    examples=("report", "report runs/vae/short runs/ddpm/short --out my-report"),
+)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from genmnist.cli import options as opt
+from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.labels import WAYS, NoLabels
 from genmnist.families import Family
@@ -19,14 +20,14 @@ def command(family: Family) -> Callable[..., None]:
     sampling = cast("Any", family.sampling)
 
     def reverse_trace(
-        common: opt.Common,
+        *,
         request: NoLabels,
         how: dict[str, Any],
-        look: opt.Look,
         num: Annotated[int, typer.Option("--num", "-n", help="How many images.", min=1, max=100)] = 4,
         timesteps: Annotated[
             str | None,
             typer.Option(
+                metavar="T,…",
                 help="Where to look; the sampler passes through each of them.",
                 show_default="999,899,499,199,99,49,19,0 of 1000",
             ),
@@ -39,11 +40,13 @@ def command(family: Family) -> Callable[..., None]:
             Path,
             typer.Option(help=".png, .pdf, .svg: a row an image; .gif: the steps of the sampler in motion."),
         ] = Path(f"{family.name}-reverse-trace.png"),
+        look: opt.Look,
+        common: opt.Common,
     ) -> None:
         output = Output(f"reverse-trace {family.name}", common.as_json, common.quiet)
-        opt.check_out(out, (*SUFFIXES, ".gif"))
+        values.check_out(out, (*SUFFIXES, ".gif"))
         chosen = sampling.choose(**how)
-        visit = opt.whole_numbers(timesteps, "timesteps") if timesteps else []
+        visit = values.whole_numbers(timesteps, "timesteps") if timesteps else []
         labels = request.asked
         found = find(family.name, common.model)
 
@@ -63,4 +66,10 @@ def command(family: Family) -> Callable[..., None]:
         output.finish()
 
     groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "look": opt.Look}
-    return opt.with_options(reverse_trace, groups, opt.sampling_default(sampling))
+    examples = (
+        f"reverse-trace {family.name} --show-x0",
+        *([f"reverse-trace {family.name} --label 7 --num 2"] if family.labels == "own" else ()),
+        f"reverse-trace {family.name} --timesteps 900,500,100,0 --out trace.png",
+        f"reverse-trace {family.name} --out trace.gif",
+    )
+    return opt.with_options(reverse_trace, groups, opt.sampling_default(sampling), "What to trace", examples)

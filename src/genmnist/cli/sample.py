@@ -1,6 +1,6 @@
 """`genmnist sample`: draw from a model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from genmnist.cli import options as opt
+from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.labels import WAYS, NoLabels
 from genmnist.errors import UsageError
@@ -33,7 +34,7 @@ class Amount:
         """Return the strengths of guidance to compare. Raises UsageError if they are no numbers."""
         return []
 
-    def of(self, labels: list[int]) -> int:
+    def of(self, labels: Sequence[int | str]) -> int:
         """Return how many to draw of these labels in turn. Raises UsageError if that is said twice."""
         return self.num or (10 * len(labels) if len(labels) > 1 else 64)
 
@@ -45,15 +46,18 @@ class LabelledAmount(Amount):
     per_class: Annotated[int | None, typer.Option(help="So many of each label instead.", min=1)] = None
     guidance_sweep: Annotated[
         str | None,
-        typer.Option(help="Compare strengths of guidance, such as 0,1,4: a row each, from the same noise."),
+        typer.Option(
+            metavar="W,…",
+            help="Compare strengths of guidance, such as 0,1,4: a row each, from the same noise.",
+        ),
     ] = None
 
     @property
     def sweep(self) -> list[float]:
         """Return the strengths of guidance to compare. Raises UsageError if they are no numbers."""
-        return opt.numbers(self.guidance_sweep, "guidance_sweep") if self.guidance_sweep else []
+        return values.numbers(self.guidance_sweep, "guidance_sweep") if self.guidance_sweep else []
 
-    def of(self, labels: list[int]) -> int:
+    def of(self, labels: Sequence[int | str]) -> int:
         """Return how many to draw of these labels in turn. Raises UsageError if that is said twice."""
         if self.num is not None and self.per_class is not None:
             raise UsageError("`num` and `per_class` are two ways to say one thing: give one of them")
@@ -69,12 +73,10 @@ def command(family: Family) -> Callable[..., None]:
     sampling = cast("Any", family.sampling)
 
     def sample(
-        common: opt.Common,
+        *,
         request: NoLabels,
-        amount: Amount,
         how: dict[str, Any],
-        look: opt.Look,
-        batch_size: opt.BatchSize = family.batch_size,
+        amount: Amount,
         out: Annotated[
             Path,
             typer.Option(
@@ -82,6 +84,9 @@ def command(family: Family) -> Callable[..., None]:
                 "a folder: a PNG each."
             ),
         ] = Path(f"{family.name}-samples.png"),
+        look: opt.Look,
+        common: opt.Common,
+        batch_size: opt.BatchSize = family.batch_size,
     ) -> None:
         output = Output(f"sample {family.name}", common.as_json, common.quiet)
         chosen = sampling.choose(**how)  # says what is wrong before anything starts
@@ -91,7 +96,7 @@ def command(family: Family) -> Callable[..., None]:
                 "`guidance` and `guidance_sweep` are two ways to say one thing: give one of them"
             )
         ways = {f"w = {w:g}": sampling.choose(**how | {"guidance": w}) for w in sweep}
-        opt.check_out(out, SUFFIXES if sweep else (*SUFFIXES, ".gif", ".npz", ""))
+        values.check_out(out, SUFFIXES if sweep else (*SUFFIXES, ".gif", ".npz", ""))
         _check_fits(amount.of(labels), out)
         found = find(family.name, common.model)
 
@@ -100,11 +105,10 @@ def command(family: Family) -> Callable[..., None]:
 
         model = cast("Generator", common.load(found, family.name, output))
         guide = request.guide(common, output)
-        labels = labels or [*range(guide.classes if guide else model.classes)]
-        num = amount.of(labels)
+        asked = model.request(common.seed, labels=labels or None, guide=guide, how=chosen)
+        num = amount.of(asked.turns)
         total = num * max(len(sweep), 1)
         _check_fits(total, out)
-        asked = model.request(common.seed, labels=labels, guide=guide, how=chosen)
         samples = drawing.Samples(model, asked, num, batch_size)
         with output.progress("sampling", total) as advance:
             if sweep:
@@ -124,7 +128,20 @@ def command(family: Family) -> Callable[..., None]:
         "how": sampling,
         "look": opt.Look,
     }
-    return opt.with_options(sample, groups, opt.sampling_default(sampling))
+    return opt.with_options(sample, groups, opt.sampling_default(sampling), "What to draw", _examples(family))
+
+
+def _examples(family: Family) -> Iterator[str]:
+    name = family.name
+    yield f"sample {name} --num 100 --seed 1"
+    if family.labels == "own":
+        yield f"sample {name} --label 7 --guidance 3"
+        yield f"sample {name} --label 3,1,4 --per-class 5 --out pi.gif"
+        yield f"sample {name} --guidance-sweep 0,1,3 --out sweep.png"
+    if family.labels == "classifier":
+        yield f"sample {name} --label 7 --classifier-guidance 4"
+    yield f"sample {name} --num 10000 --out digits.npz"
+    yield f"sample {name} --model runs/{name}/short"
 
 
 def _check_fits(total: int, out: Path) -> None:

@@ -2,19 +2,22 @@
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
+from genmnist.cli import complete, values
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
+from genmnist.cli.help import DEVICE, RUN
 from genmnist.errors import InterruptedRunError, UsageError
-from genmnist.families import Family, Recipe
+from genmnist.families import Family, Preset, Recipe
 from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import check_length
+from genmnist.options import Field, Options, fields
 from genmnist.runs.find import find
 from genmnist.runs.folder import Run, check_vacant
 
@@ -23,61 +26,87 @@ if TYPE_CHECKING:
     from genmnist.training import Event, Trainer
     from genmnist.training.session import Listener
 
-_LENGTH, _RUN = "How long", "Run"
 _BESIDE_RESUME = {"resume", "device", "threads", "quiet", "as_json", "plugin"}
 _FEW = 50  # steps, after which no model has learned anything
 
 
 def command(family: Family) -> Callable[..., None]:
     """Return `train` for a family."""
-    first = next(iter(family.presets))
+    first, entry = family.preset()
     described = "; ".join(f"`{name}`: {entry.about}" for name, entry in family.presets.items())
 
     def train(
         context: typer.Context,
-        model: dict[str, Any],
+        *,
+        preset: Annotated[
+            str | None,
+            typer.Option(
+                help=f"{described}.",
+                show_default=first,
+                autocompletion=complete.among(lambda: family.presets),
+            ),
+        ] = None,
+        show: Annotated[
+            bool, typer.Option("--show", help="Show every value that would be trained with, and exit.")
+        ] = False,
         recipe: dict[str, Any],
-        data: opt.Data,
-        preset: Annotated[str | None, typer.Option(help=f"{described}.", show_default=first)] = None,
         steps: Annotated[
             str | None,
             typer.Option(
+                metavar="N|PLAN",
                 help="Exactly so many steps instead of epochs; or the plan of a run with a budget.",
-                rich_help_panel=_LENGTH,
             ),
         ] = None,
         budget: Annotated[
             str | None,
             typer.Option(
-                help="As many steps as fit into a time instead: 90s, 10m, 1h.", rich_help_panel=_LENGTH
+                metavar="TIME",
+                help="As many steps as fit into a time instead: 90s, 10m, 1h.",
+                show_default=values.spell(entry.budget) if entry.budget else False,
             ),
         ] = None,
         start: Annotated[
             str | None,
             typer.Option(
                 "--from",
+                metavar="MODEL",
                 help="Go on from the weights of a model: a file, a run folder, `latest`, `bundled` or "
                 "`bundled:NAME`.",
                 show_default="random weights",
-                rich_help_panel=_RUN,
+                autocompletion=complete.models,
+                rich_help_panel=RUN,
             ),
         ] = None,
         out: Annotated[
             Path | None,
             typer.Option(
-                help="The run folder.", show_default=f"runs/{family.name}/<time>", rich_help_panel=_RUN
+                metavar="FOLDER",
+                help="The run folder.",
+                show_default=f"runs/{family.name}/<time>",
+                rich_help_panel=RUN,
             ),
         ] = None,
         resume: Annotated[
-            Path | None, typer.Option(help="Go on with an interrupted run.", rich_help_panel=_RUN)
+            Path | None,
+            typer.Option(
+                metavar="RUN",
+                help="Go on with an interrupted run.",
+                autocompletion=complete.runs,
+                rich_help_panel=RUN,
+            ),
         ] = None,
         sample_every: Annotated[
             int,
-            typer.Option(help="Epochs between pictures of samples; 0 for none.", min=0, rich_help_panel=_RUN),
+            typer.Option(help="Epochs between pictures of samples; 0 for none.", min=0, rich_help_panel=RUN),
         ] = 1,
         save_every: Annotated[
-            str, typer.Option(help="Time between saves of the training state.", rich_help_panel=_RUN)
+            str,
+            typer.Option(
+                metavar="TIME", help="Time between saves of the training state.", rich_help_panel=RUN
+            ),
         ] = "20s",
+        data: opt.Data,
+        model: dict[str, Any],
         seed: opt.Seed = 0,
         device: opt.Device = "auto",
         precision: opt.Precision = "auto",
@@ -87,7 +116,7 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option(
                 "--compile/--no-compile",
                 help="Run the step through torch.compile.",
-                rich_help_panel="Device",
+                rich_help_panel=DEVICE,
             ),
         ] = False,
         deterministic: Annotated[
@@ -95,7 +124,7 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option(
                 "--deterministic",
                 help="Use only kernels that give the same bits each time; slower on a GPU.",
-                rich_help_panel="Device",
+                rich_help_panel=DEVICE,
             ),
         ] = False,
         quiet: opt.Quiet = False,
@@ -106,10 +135,12 @@ def command(family: Family) -> Callable[..., None]:
             _check_resumable(context, resume, family.name)
         else:
             check_length(recipe["epochs"], steps, budget)
-            _, entry = family.preset(preset)
-            entry.options.replace(model)  # says what is wrong before anything starts
-            entry.recipe.replace(recipe)
+            name, chosen = family.preset(preset)
+            options, learned = chosen.options.replace(model), chosen.recipe.replace(recipe)
             given = data.given()
+            if show:
+                _show_values(output, name, _length(chosen, recipe, steps, budget), options, learned)
+                return
             seconds, save_seconds = duration(budget), duration(save_every)
             if steps is not None:
                 Plan.of(steps)
@@ -117,7 +148,7 @@ def command(family: Family) -> Callable[..., None]:
                 find(family.name, start)
             if out is not None:
                 check_vacant(out)
-                opt.check_writable(out)
+                values.check_writable(out)
 
         from genmnist import api
 
@@ -136,7 +167,50 @@ def command(family: Family) -> Callable[..., None]:
                 )  # fmt: skip
         _show(run, output)
 
-    return opt.with_options(train, {"model": family.options, "recipe": Recipe, "data": opt.Data})
+    return opt.with_options(
+        train,
+        {"model": family.options, "recipe": Recipe, "data": opt.Data},
+        _default(entry),
+        f"What to train, and how long; defaults are those of the preset {first}",
+        _examples(family),
+    )
+
+
+def _length(
+    preset: Preset, recipe: Mapping[str, Any], steps: str | None, budget: str | None
+) -> dict[str, Any]:
+    """Return how long a training is to be, in the one way that counts."""
+    if steps is None and budget is None and recipe["epochs"] is None and preset.budget:
+        budget = values.spell(preset.budget)
+    epochs = preset.recipe.epochs if recipe["epochs"] is None else recipe["epochs"]
+    return {"steps": steps} if steps else {"budget": budget} if budget else {"epochs": epochs}
+
+
+def _default(entry: Preset) -> Callable[[Field], str | bool]:
+    """Return what `--help` shows for an option: the value in the preset that is the default."""
+    held = entry.recipe.asdict() | entry.options.asdict()
+
+    def shown(field: Field) -> str | bool:
+        if field.name == "classes":
+            return "as many as the data have"
+        if field.type is bool or (field.name == "epochs" and entry.budget):
+            return False
+        return _text(held[field.name])
+
+    return shown
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _examples(family: Family) -> Iterator[str]:
+    presets = [*family.presets]
+    yield f"train {family.name}"
+    yield f"train {family.name} --budget 2m --out runs/{family.name}/short"
+    yield f"train {family.name} --data-dir my_images --grey --image-size 28"
+    yield f"train {family.name} --preset {presets[-1]} --show"
+    yield f"train {family.name} --resume runs/{family.name}/short"
 
 
 @contextlib.contextmanager
@@ -204,6 +278,24 @@ def _line(metrics: "EpochMetrics", epochs: float) -> str:
         f"validation {metrics.val_loss:8.5g}   {metrics.images_per_second:>8,.0f} images/s   "
         f"{metrics.seconds:7.1f} s"
     )
+
+
+def _show_values(
+    output: Output, preset: str, length: Mapping[str, Any], options: Options, recipe: Options
+) -> None:
+    """Show what would be trained with: each value, beside what it is."""
+    output.note(preset=preset, **length, options=options.asdict(), recipe=recipe.asdict())
+    rows = [["preset", preset, ""]]
+    rows += [[f"--{name}", _text(value), ""] for name, value in length.items()]
+    for part in (options, recipe):
+        held = {field: getattr(part, field.name) for field in fields(type(part)) if not field.internal}
+        rows += [
+            [f"--{field.name.replace('_', '-')}", _text(value), field.about]
+            for field, value in held.items()
+            if field.name != "epochs"
+        ]
+    output.table(rows)
+    output.finish()
 
 
 def _show(run: Run, output: Output) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from genmnist.cli import options as opt
+from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
 from genmnist.families import Family
@@ -20,16 +21,21 @@ def command(family: Family) -> Callable[..., None]:
     """Return `traverse` for a family."""
 
     def traverse(
-        common: opt.Common,
-        data: opt.Data,
-        look: opt.Look,
+        *,
+        from_digit: Annotated[
+            int | None,
+            typer.Option(help="Start from a real test digit of this label.", show_default="any", min=0),
+        ] = None,
+        from_prior: Annotated[
+            bool, typer.Option("--from-prior", help="Start from a point of the prior instead of a digit.")
+        ] = False,
         view: Annotated[
             str | None,
-            typer.Option(
-                help="factors, a row each; plane, all over that of the two most used; or codes, where images "
-                "lie on it.",
-                show_default="factors, of a model with two plane",
-                callback=lambda value: value and opt.one_of(VIEWS)(value),
+            opt.choice(
+                "view",
+                VIEWS,
+                "factors, a row each; plane, all over that of the two most used; or codes, where images lie.",
+                "factors, of a model with two plane",
             ),
         ] = None,
         steps: Annotated[
@@ -38,25 +44,19 @@ def command(family: Family) -> Callable[..., None]:
         ] = None,
         span: Annotated[
             float,
-            typer.Option(
-                help="Set each factor from minus this to plus this.", min=0.01, max=100, callback=opt.finite
-            ),
+            typer.Option(help="Set each factor from minus this to plus this.", min=0.01, max=100),
         ] = 2.0,
-        from_digit: Annotated[
-            int | None,
-            typer.Option(help="Start from a real test digit of this label.", show_default="any", min=0),
-        ] = None,
-        from_prior: Annotated[
-            bool, typer.Option("--from-prior", help="Start from a point of the prior instead of a digit.")
-        ] = False,
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a factor; .gif: all factors in motion.")
         ] = Path(f"{family.name}-traversal.png"),
+        look: opt.Look,
+        common: opt.Common,
+        data: opt.Data,
     ) -> None:
         output = Output(f"traverse {family.name}", common.as_json, common.quiet)
         if from_digit is not None and from_prior:
             raise UsageError("`from_digit` and `from_prior` are two places to start from: give one of them")
-        opt.check_out(out, (*SUFFIXES, ".gif") if view in (None, "factors") else SUFFIXES)
+        values.check_out(out, (*SUFFIXES, ".gif") if view in (None, "factors") else SUFFIXES)
         given = data.given()
         found = find(family.name, common.model)
 
@@ -80,4 +80,9 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, drawn.picture)
         output.finish()
 
-    return opt.with_options(traverse, {"common": opt.Common, "data": opt.Data, "look": opt.Look})
+    examples = (
+        f"traverse {family.name} --from-digit 7",
+        f"traverse {family.name} --steps 9 --span 3 --out factors.gif",
+    )
+    groups = {"common": opt.Common, "data": opt.Data, "look": opt.Look}
+    return opt.with_options(traverse, groups, panel="What to traverse", examples=examples)

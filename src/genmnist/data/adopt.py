@@ -85,6 +85,32 @@ def _arrays(pair: Any, name: str, split: str) -> Arrays:
     return images, labels
 
 
+def take_images(images: npt.NDArray[Any], name: str) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """Return images in genmnist's form, [n, h, w] or [n, h, w, 3], and what was assumed of them.
+
+    Args:
+        images: as other people's code writes them.
+        name: what they are called.
+
+    Raises:
+        UsageError: they may mean several things; the sentence gives the line of NumPy that says which.
+    """
+    assumed: list[str] = []
+    kind = images.dtype.kind
+    if images.size and images.dtype != np.uint8 and kind in "iuf" and np.isfinite(images).all():
+        low, high = images.min(), images.max()
+        if kind == "f" and low >= 0 and high <= 1:
+            images = (255 * images.astype(np.float64)).round().astype(np.uint8)
+            assumed.append("floats from 0, black, to 1, white")
+        elif low >= 0 and 1 < high <= 255 and (kind != "f" or (images == images.round()).all()):
+            assumed.append(f"{images.dtype} from 0, black, to 255, white")
+            images = images.astype(np.uint8)
+    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+        assumed.append("[n, channels, height, width]")
+        images = images.transpose(0, 2, 3, 1)
+    return _images(images, name), tuple(assumed)
+
+
 def _images(given: Any, name: str) -> npt.NDArray[np.uint8]:
     images = _numpy(given)
     if not images.size:

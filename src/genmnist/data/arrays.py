@@ -1,11 +1,13 @@
-"""Images from anywhere, in the arrays that `genmnist sample --out FILE.npz` writes; read without trust."""
+"""Images from anywhere: what `genmnist sample` writes, and what other code does; read without trust."""
 
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,68 +15,126 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from genmnist.data.facts import MAX_SIDE
+from genmnist.data.adopt import take_images
+from genmnist.data.pictures import SUFFIXES, read_pictures
 from genmnist.errors import GenmnistError, UsageError
 
 _MOST = 1_000_000  # images; far more than anybody measures
 _MOST_BYTES = 1 << 30
+_LIKE_THIS = "`numpy.savez('images.npz', images=images)` writes such a file"
+
+Header = tuple[tuple[int, ...], bool, np.dtype[Any]]  # shape, whether columns come first, type
 
 
-def read(path: str | Path) -> tuple[UInt8[Tensor, "n h w *rgb"], Int64[Tensor, " n"] | None]:
-    """Return the images, [n, h, w] or [n, h, w, 3], and, if there are any, the labels of an .npz file.
+class Found(NamedTuple):
+    """Images, and labels if there are any; and what was assumed of them, a sentence each."""
 
-    Sizes are checked before memory is taken, and nothing in the file is run.
+    images: UInt8[Tensor, "n h w *rgb"]
+    labels: Int64[Tensor, " n"] | None
+    assumed: tuple[str, ...]
+
+
+def read(path: str | Path) -> Found:
+    """Return the images of an .npz or .npy file, or of a folder of pictures.
+
+    What is unambiguous is taken as it is meant: floats from 0 to 1, [n, 1, h, w], arrays of other names.
+    Sizes are checked before memory is taken, and nothing in a file is run.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or it holds something that may mean several things; the sentence
+            says which line of NumPy mends it.
         GenmnistError: it is damaged, or holds something else.
     """
-    if not Path(path).is_file():
-        raise UsageError(f"there is no file {path}: name an .npz file with an array `images`")
+    place = Path(path)
+    if place.is_dir():
+        return _folder(place)
+    if not place.is_file():
+        raise UsageError(f"there is no file {path}: name an .npz file with an array `images`, or a folder")
     try:
-        with zipfile.ZipFile(path) as archive:
-            images = _array(archive, "images", np.dtype(np.uint8), (3, 4))
-            labels = _array(archive, "labels", np.dtype(np.int64), (1,)) if _has(archive, "labels") else None
+        found = _arrays(place)
     except OSError as error:
         raise GenmnistError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except KeyError as error:
-        raise GenmnistError(f"{path} has no array `images`, uint8 [n, h, w] or [n, h, w, 3]") from error
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise GenmnistError(f"{path} is not an .npz file of images: {reason}") from error
-    height, width, *rgb = images.shape[1:]
-    if rgb not in ([], [3]) or not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise GenmnistError(
-            f"{path} holds images {list(images.shape)}; genmnist takes grey [n, h, w] or "
-            f"colour [n, h, w, 3] with sides of 1 to {MAX_SIDE} pixels"
-        )
+        raise GenmnistError(f"{path} is not an .npz file of images: {reason}; {_LIKE_THIS}") from error
+    images, assumed = take_images(found["images"], str(path))
+    labels = found.get("labels")
     if labels is not None and (len(labels) != len(images) or (len(labels) and labels.min() < 0)):
         raise GenmnistError(f"{path} holds {len(images)} images but not a label, 0 or more, for each")
-    return torch.from_numpy(images), None if labels is None else torch.from_numpy(labels)
+    assumed = tuple(f"its array {name!r} is its {role}" for role, name in found["names"].items()) + assumed
+    return Found(
+        torch.from_numpy(images),
+        None if labels is None else torch.from_numpy(labels.astype(np.int64)),
+        assumed,
+    )
 
 
-def _has(archive: zipfile.ZipFile, name: str) -> bool:
-    return f"{name}.npy" in archive.namelist()
+def _folder(folder: Path) -> Found:
+    """Return the pictures in a folder and in those within it, in the order of their names."""
+    paths = [Path(place, file) for place, _, files in sorted(os.walk(folder)) for file in sorted(files)]
+    pictures = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    if not pictures:
+        raise GenmnistError(f"{folder} has no pictures: name a folder of PNG files, or an .npz file")
+    return Found(torch.from_numpy(read_pictures(pictures)), None, (f"its {len(pictures)} pictures, by name",))
 
 
-def _array(
-    archive: zipfile.ZipFile, name: str, dtype: np.dtype[np.generic], dimensions: tuple[int, ...]
-) -> npt.NDArray[np.generic]:
-    """Return an array of a known kind. Raises KeyError if it is absent, ValueError if it is another."""
-    if archive.getinfo(f"{name}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"`{name}` is compressed in a way that genmnist does not read")
-    with archive.open(f"{name}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        if version != (1, 0):
-            raise ValueError(f"`{name}` is written in a format that genmnist does not read")
-        shape, fortran, found = np.lib.format.read_array_header_1_0(member)
-        if found != dtype or fortran or len(shape) not in dimensions or min(shape) < 0:
-            wanted = " or ".join(map(str, dimensions))
-            raise ValueError(f"`{name}` is {found} {list(shape)}, not {dtype} with {wanted} dimensions")
-        size = math.prod(shape) * dtype.itemsize
-        if shape[0] > _MOST or size > _MOST_BYTES:
-            raise ValueError(f"`{name}` has more than {_MOST:,} entries or {_MOST_BYTES:,} bytes")
-        contents = member.read(size)
-        if len(contents) != size:
-            raise ValueError(f"`{name}` is cut short")
-    return np.frombuffer(contents, dtype).reshape(shape).copy()
+def _arrays(path: Path) -> dict[str, Any]:
+    """Return the arrays of images and labels, and by their role the names of those that were guessed."""
+    if path.suffix == ".npy":
+        with path.open("rb") as file:
+            return {"images": _contents(file, "images", _header(file, "images")), "names": {}}
+    with zipfile.ZipFile(path) as archive:
+        stored = (member for member in archive.namelist() if member.endswith(".npy"))
+        headers: dict[str, Header] = {}
+        for member in stored:
+            name = member.removesuffix(".npy")
+            if archive.getinfo(member).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"`{name}` is compressed in a way that genmnist does not read")
+            with archive.open(member) as file:
+                headers[name] = _header(file, name)
+        chosen = _chosen(path, headers)
+        found: dict[str, Any] = {"names": {role: name for role, name in chosen.items() if role != name}}
+        for role, name in chosen.items():
+            with archive.open(f"{name}.npy") as file:
+                found[role] = _contents(file, name, _header(file, name))
+        return found
+
+
+def _chosen(path: Path, headers: dict[str, Header]) -> dict[str, str]:
+    """Return which array has the images, and which the labels. Raises UsageError if that is open."""
+    likely = (
+        ["images"] if "images" in headers else [n for n, (shape, *_) in headers.items() if len(shape) > 1]
+    )
+    if len(likely) != 1:
+        many = f"several arrays that may be images, {', '.join(likely)}" if likely else "no array `images`"
+        raise UsageError(f"{path} has {many:.200}: {_LIKE_THIS}")
+    count = headers[likely[0]][0][0]
+    numbers = [
+        name
+        for name, (shape, _, dtype) in headers.items()
+        if name != likely[0] and len(shape) == 1 and shape[0] == count and dtype.kind in "iu"
+    ]
+    labels = ["labels"] if "labels" in headers else numbers
+    return {"images": likely[0], **({"labels": labels[0]} if len(labels) == 1 else {})}
+
+
+def _header(file: Any, name: str) -> Header:
+    """Return what an array says of itself. Raises ValueError if it is of no known kind, or too large."""
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError(f"`{name}` is written in a format that genmnist does not read")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.kind not in "biuf" or not shape or min(shape) < 0:
+        raise ValueError(f"`{name}` is {dtype} {list(shape)}, not numbers")
+    if shape[0] > _MOST or math.prod(shape) * dtype.itemsize > _MOST_BYTES:
+        raise ValueError(f"`{name}` has more than {_MOST:,} entries or {_MOST_BYTES:,} bytes")
+    return shape, fortran, dtype
+
+
+def _contents(file: Any, name: str, header: Header) -> npt.NDArray[Any]:
+    """Return an array whose header was read. Raises ValueError if it is cut short."""
+    shape, fortran, dtype = header
+    size = math.prod(shape) * dtype.itemsize
+    contents = file.read(size)
+    if len(contents) != size:
+        raise ValueError(f"`{name}` is cut short")
+    return np.frombuffer(contents, dtype).reshape(shape, order="F" if fortran else "C").copy()

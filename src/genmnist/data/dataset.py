@@ -20,13 +20,15 @@ class Dataset:
     """Images of one shape with their labels, all on one device.
 
     Grey images are [n, h, w] (0 black, 255 white), colour images [n, h, w, 3] (red, green, blue).
-    `places` are the images' numbers in the set that they were taken from, where it was not cut in a row.
+    `places` are the images' numbers in the set that they were taken from, where it was not cut in a row;
+    `class_names` what its labels 0, 1, … are called, where they are called anything.
     """
 
     name: str
     images: UInt8[Tensor, "n h w *rgb"]
     labels: Int64[Tensor, " n"]
     places: Int64[Tensor, " n"] | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Shape:
@@ -83,6 +85,13 @@ class Splits(NamedTuple):
         """How many labels there may be: one more than the largest of all parts."""
         return 1 + max(int(part.labels.max()) for part in self)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return what the labels 0, 1, … are called; empty for a label that no image has."""
+        seen = {int(label) for part in self for label in part.labels.unique()}
+        names = self.train.class_names or tuple(map(str, range(self.classes)))
+        return tuple(name if label in seen else "" for label, name in enumerate(names))
+
     def checksum(self) -> str:
         """Return the SHA-256 sum of all images and labels, by which a run names the data that it saw.
 
@@ -114,7 +123,7 @@ class Splits(NamedTuple):
         if self.train.places is not None and self.validation.places is not None:
             order = torch.cat((self.train.places, self.validation.places)).argsort()
             images, labels = images[order], labels[order]
-        return Splits(Dataset(self.train.name, images, labels), self.test, self.test)
+        return Splits(replace(self.train, images=images, labels=labels, places=None), self.test, self.test)
 
 
 def scale(images: UInt8[Tensor, "n h w *rgb"]) -> Float[Tensor, "n c h w"]:

@@ -27,10 +27,11 @@ def cache() -> Path:
 
 @dataclass(frozen=True)
 class Download(ABC):
-    """A set that torchvision knows, by the name of its class there; and the shape of its images."""
+    """A set that torchvision knows, by the name of its class there; its home; and the shape of its images."""
 
     shape: ClassVar[Shape] = (3, 32, 32)
     dataset: str
+    home: str  # where people find its files
 
     @property
     def folder(self) -> Path:
@@ -64,7 +65,8 @@ class Download(ABC):
         Raises:
             GenmnistError: the archives cannot be fetched, or are not what they should be.
         """
-        by_hand = f"put {', '.join(self.archives())} into {self.folder} by hand"
+        files = ", ".join(f"{name} (MD5 {md5})" for name, md5 in self.archives().items())
+        by_hand = f"get its files by hand from {self.home} and put them into {self.folder}: {files}"
         try:
             loaded = self.fetch()
         except (
@@ -166,17 +168,25 @@ class CIFAR10(Download):
 _TRAIN_TEST: tuple[dict[str, Any], dict[str, Any]] = ({"train": True}, {"train": False})
 
 DOWNLOADS: dict[str, Download] = {
-    "fashion-mnist": LikeMNIST("FashionMNIST", *_TRAIN_TEST),
-    "kmnist": LikeMNIST("KMNIST", *_TRAIN_TEST),
+    "fashion-mnist": LikeMNIST(
+        "FashionMNIST", "https://github.com/zalandoresearch/fashion-mnist", *_TRAIN_TEST
+    ),
+    "kmnist": LikeMNIST("KMNIST", "http://codh.rois.ac.jp/kmnist/", *_TRAIN_TEST),
     "emnist-digits": LikeMNIST(
         "EMNIST",
+        "https://www.nist.gov/itl/products-and-services/emnist-dataset",
         {"split": "digits", "train": True},
         {"split": "digits", "train": False},
         transposed=True,
     ),
-    "qmnist": LikeMNIST("QMNIST", {"what": "train"}, {"what": "test10k"}),
-    "cifar10": CIFAR10("CIFAR10"),
-    "svhn": SVHN("SVHN"),
+    "qmnist": LikeMNIST(
+        "QMNIST",
+        "https://github.com/facebookresearch/qmnist",
+        {"what": "train"},
+        {"what": "test10k"},
+    ),
+    "cifar10": CIFAR10("CIFAR10", "https://www.cs.toronto.edu/~kriz/cifar.html"),
+    "svhn": SVHN("SVHN", "http://ufldl.stanford.edu/housenumbers/"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,18 +36,28 @@ def load_folder(folder: Path, image_size: int | None = None, colour: bool | None
                 "`image_size` and `colour` are for folders of images"
             )
         parts = read_idx_set(folder)
+        classes: dict[str, int] = {}
     else:
-        parts = _read_images(folder, image_size, colour)
-    return split_seeded(f"folder {folder.name}", **parts)
+        classes = _classes(folder / "train" if _is_split(folder) else folder)
+        parts = _read_images(folder, classes, image_size, colour)
+    splits = split_seeded(f"folder {folder.name}", **parts)
+    called = {number: name for name, number in classes.items()}
+    names = tuple(called.get(number, "") for number in range(max(called, default=-1) + 1))
+    return Splits(*(replace(part, class_names=names) for part in splits))
 
 
-def _read_images(folder: Path, image_size: int | None, colour: bool | None) -> dict[str, Arrays]:
-    train, test = folder / "train", folder / "test"
-    if train.is_dir() and test.is_dir():
-        classes = _classes(train)
-        listings = {"train": _listing(train, classes), "test": _listing(test, classes)}
+def _is_split(folder: Path) -> bool:
+    """Tell whether a folder has its images under `train/` and `test/`."""
+    return (folder / "train").is_dir() and (folder / "test").is_dir()
+
+
+def _read_images(
+    folder: Path, classes: dict[str, int], image_size: int | None, colour: bool | None
+) -> dict[str, Arrays]:
+    if _is_split(folder):
+        listings = {split: _listing(folder / split, classes) for split in ("train", "test")}
     else:
-        listings = _every_tenth(folder, _listing(folder, _classes(folder)))
+        listings = _every_tenth(folder, _listing(folder, classes))
     # Read together: all have one shape, and all are in colour as soon as one is.
     images = read_pictures([path for part in listings.values() for path, _ in part], image_size, colour)
     labels = np.array([label for part in listings.values() for _, label in part], np.int64)

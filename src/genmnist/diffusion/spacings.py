@@ -48,7 +48,9 @@ def spaced(schedule: Schedule, steps: int, spacing: str = "trailing", last: int 
         UsageError: there are no steps, or more than timesteps, or no such spacing, or `last` comes too early.
     """
     if not 1 <= steps <= len(schedule):
-        raise UsageError(f"`steps` must lie between 1 and {len(schedule)}, not {steps}")
+        raise UsageError(
+            f"`steps` must lie between 1 and {len(schedule)}, the timesteps of the model, not {steps}"
+        )
     chosen: list[float] = SPACINGS[spacing](schedule, steps)
     if last:
         before = chosen[-2] if steps > 1 else float(len(schedule))

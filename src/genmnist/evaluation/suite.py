@@ -183,11 +183,12 @@ def measure(
             f"the model draws images of {by(model.shape)}, and those of {data.test.name} are {by(data.shape)}"
         )
     drawn: list[Images] = []
-    for batch in model.sample_batches(model.request(seed, how=how), effort.num, family.batch_size):
+    request = model.request(seed, how=how)
+    for batch in model.sample_batches(request, effort.num, family.batch_size):
         drawn.append(batch)
         watch("sampling", sum(map(len, drawn)) / effort.num)
     images = torch.cat(drawn)
-    labels = torch.arange(len(images)) % model.classes if model.classes else None
+    labels = request.sequence(0, len(images))
     evaluation = measure_images(images, data, features, labels, watch)
     task = Task(model, data, features, effort, watch, seed, how)
     found: dict[str, Any] = {}
@@ -249,7 +250,8 @@ def _guidance(task: Task) -> tuple[str, tuple[Guided, ...]]:
         guided = how.replace({"guidance": strength})
         images = model.sample(count, task.seed, batch_size, how=guided)
         found = features.features(images)
-        kept = features.decide(found) == torch.arange(count) % model.classes
+        turns = torch.tensor(model.request().turns)
+        kept = features.decide(found) == turns[torch.arange(count) % len(turns)]
         like = distances.manifold(found[: len(theirs)], theirs)
         rows.append(Guided(strength, kept.double().mean().item(), like.precision, like.recall))
     return "guidance_sweep", tuple(rows)

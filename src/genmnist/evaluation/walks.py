@@ -101,8 +101,8 @@ def walks(
             start, end = (model.embed(images[at[first : first + count].to(images.device)]) for at in chosen)
         else:
             start, end = model.prior(seed, 2 * count, 2 * first).unflatten(0, (count, 2)).unbind(1)
-        latent = model.interpolate(start, end, alphas, **way)
-        pixel = lerp(latent[:, -1], latent[:, 0], alphas)
+        latent = model.interpolate(end, start, alphas, **way)
+        pixel = lerp(latent[:, 0], latent[:, -1], alphas)
         seen = quantise(torch.stack((latent, pixel)).flatten(0, 2))
         numbers = torch.stack((_confidence(classifier, seen), nearest(seen, train).distances))
         measured.append(numbers.view(2, 2, count, points).transpose(0, 1).cpu().double())

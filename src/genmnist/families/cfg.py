@@ -6,7 +6,7 @@ from typing import Annotated
 
 from genmnist.data.facts import MNIST
 from genmnist.families.ddpm import DiffusionOptions, presets
-from genmnist.families.family import Family, Preset, Recipe
+from genmnist.families.family import ClassNames, Family, Preset, Recipe
 from genmnist.families.sampling import GuidedSampling
 from genmnist.options import about
 
@@ -17,6 +17,7 @@ class ConditionalOptions(DiffusionOptions, frozen=True, kw_only=True):
     classes: Annotated[
         int, about("Labels that it knows, besides the null label that stands for any.", 1, 256)
     ] = MNIST.classes
+    class_names: ClassNames = ()
     drop_label: Annotated[float, about("Share of the training images whose label is kept from it.", 0, 1)] = (
         0.1
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from genmnist.data.facts import MNIST
-from genmnist.families.family import Family, ModelOptions, Preset, Recipe
+from genmnist.families.family import ClassNames, Family, ModelOptions, Preset, Recipe
 from genmnist.options import about
 
 
@@ -13,6 +13,7 @@ class ClassifierOptions(ModelOptions, frozen=True, kw_only=True):
     """What a classifier is."""
 
     classes: Annotated[int, about("Classes to tell apart.", 1, 256)] = MNIST.classes
+    class_names: ClassNames = ()
     noisy: Annotated[bool, about("Learn from images under every level of noise, to guide diffusion by.")] = (
         False
     )

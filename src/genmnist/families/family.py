@@ -19,6 +19,8 @@ __all__ = ["Family", "ModelOptions", "Preset", "Recipe"]
 
 Channels = Annotated[int, Meta(ge=1, le=3)]
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+ClassNames = Annotated[tuple[Annotated[str, Meta(max_length=255)], ...], internal(), Meta(max_length=256)]
+"""What the labels 0, 1, … of a model are called; empty for one that no image of its data had."""
 
 
 class ModelOptions(Options, frozen=True, kw_only=True):
@@ -135,16 +137,18 @@ class Family:
         return name, self.presets[name]
 
     def fitted(
-        self, options: ModelOptions, shape: Shape, classes: int, given: Mapping[str, Any]
+        self, options: ModelOptions, shape: Shape, class_names: tuple[str, ...], given: Mapping[str, Any]
     ) -> ModelOptions:
-        """Return the options with the shape and the number of classes of the data.
+        """Return the options with the shape of the data, and with their classes where the family has any.
 
         Raises:
             UsageError: fewer `classes` were given than the data have.
         """
-        if "shape" in given:
-            raise UsageError("the `shape` comes from the data: leave it out of the options")
+        for name in ("shape", "class_names"):
+            if name in given:
+                raise UsageError(f"the `{name}` comes from the data: leave it out of the options")
         changes: dict[str, Any] = {"shape": shape}
+        classes = len(class_names)
         if any(entry.name == "classes" and not entry.internal for entry in fields(type(options))):
             chosen = given.get("classes")
             if chosen is not None and chosen < classes:
@@ -157,6 +161,7 @@ class Family:
                     "differ, or train a model without labels, such as vae or ddpm"
                 )
             changes["classes"] = chosen or classes
+            changes["class_names"] = class_names + ("",) * (changes["classes"] - classes)
         return options.replace(changes)
 
     def variant(self, options: Mapping[str, Any]) -> str:

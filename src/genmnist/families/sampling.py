@@ -20,7 +20,9 @@ class Sampling(Options, frozen=True, kw_only=True):
     default_sampler: ClassVar[str] = "dpm-solver"
 
     sampler: Annotated[str, named(SAMPLERS, "Sampler.")] = "dpm-solver"
-    steps: Annotated[int, about("Steps from noise to image.", 1, 100_000)] = 16
+    steps: Annotated[
+        int, about("Steps from noise to image, at most as many as the model has timesteps.", 1, 10_000)
+    ] = 16
     spacing: Annotated[
         str, named(SPACINGS, "Which timesteps, where shifted is denser where it is noisy.")
     ] = "shifted"

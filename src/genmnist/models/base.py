@@ -37,6 +37,7 @@ class Model(nn.Module, ABC):
     Attributes:
         network_origin: the class of a network that was given, for the sentence that asks for it again.
         precision: the name of the precision in which the network runs.
+        origin: which model this is, in words, such as `the bundled vae`; empty unless it was loaded.
         trained: what its checkpoint says of its training, a `genmnist.runs.documents.Training`; None before.
     """
 
@@ -61,6 +62,7 @@ class Model(nn.Module, ABC):
             "" if network is None else f"{type(network).__module__}.{type(network).__qualname__}"
         )
         self.precision = "float32"
+        self.origin = ""
         self.trained: Any = None
 
     def build(self, parts: Registry[Any], name: str, network: nn.Module | None) -> Any:
@@ -101,6 +103,12 @@ class Model(nn.Module, ABC):
     def classes(self) -> int:
         """Return how many labels the model knows, 0 … classes - 1; none, in most families."""
         return getattr(self.options, "classes", 0)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return what the labels are called; empty for a label that no image of its data had."""
+        names: tuple[str, ...] = getattr(self.options, "class_names", ())
+        return names if len(names) == self.classes else tuple(map(str, range(self.classes)))
 
     @property
     def device(self) -> torch.device:
@@ -179,8 +187,8 @@ class Generator(Model):
             if FAMILIES[self.family].labels != "classifier":
                 raise UsageError(f"a {self.family} cannot be guided: leave `guide` out")
             guide.check(self.shape)
-        classes = self.classes if guide is None else guide.classes
-        return Request(seed, self.how(how, **options), as_labels(labels), classes, guide, watch)
+        names = self.class_names if guide is None else guide.class_names
+        return Request(seed, self.how(how, **options), as_labels(labels, names), names, guide, watch)
 
     @abstractmethod
     def draw(self, request: Request, first: int, count: int) -> Float[Tensor, "count c h w"]:
@@ -249,11 +257,11 @@ class Latent(Generator):
         labels: Any = None,
         request: Request | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
-        """Walk from `end` (alpha 0) to `start` (alpha 1), as the reference report does.
+        """Walk from `start` (alpha 0) to `end` (alpha 1), as `torch.lerp` does.
 
         Args:
-            start: the points z0 at alpha = 1.
-            end: the points z1 at alpha = 0.
+            start: the points at alpha = 0, which the reference report calls z1.
+            end: the points at alpha = 1, its z0.
             alphas: where on the way to look.
             space: `latent` goes through the latent space; `pixel` fades between the two images; models with
                 labels know `label` too.

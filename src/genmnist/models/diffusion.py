@@ -282,17 +282,17 @@ class Diffusion(Latent):
         labels: tuple[Labels, Labels] | None = None,
         request: Request | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
-        """Walk from `end` to `start`, denoising the noises between them, or fading between the two images.
+        """Walk from `start` to `end`, denoising the noises between them, or fading between the two images.
 
         On the great circle noise keeps its variance (Song, Meng & Ermon 2021, section 5.3). Labels, one for
         each start and one for each end, are mixed on the way; in the space `label` nothing else moves: every
-        image comes from the noise at the end.
+        image comes from the noise at the start.
         """
         start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
         if space == "pixel":
             first, second = labels or (None, None)
             return lerp(self.decode(start, first, request), self.decode(end, second, request), alphas)
-        between = PATHS[path](end if space == "label" else start, end, alphas)
+        between = PATHS[path](start, start if space == "label" else end, alphas)
         mixed = None
         if labels is not None:
             classes = request.classes if request else self.classes

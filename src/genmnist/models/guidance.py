@@ -27,6 +27,11 @@ class Guidance(ABC):
 
     classes: int
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return what the labels are called."""
+        return tuple(map(str, range(self.classes)))
+
     def check(self, shape: Shape) -> None:
         """Raise UsageError unless it can guide models of images of this shape."""
         return
@@ -103,6 +108,12 @@ class ByClassifier(Guidance):
     def classes(self) -> int:  # type: ignore[override]
         """Return how many classes the classifier tells apart."""
         return int(self.classifier.classes)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Return what the classifier calls them; empty for one that it never saw."""
+        names: tuple[str, ...] = self.classifier.class_names
+        return names
 
     def denoiser(self, denoise: Conditional, labels: Tensor, schedule: Schedule, ancestral: bool) -> Denoise:
         """Return the denoiser whose noise the classifier moves; ancestral sampling keeps the plain one."""

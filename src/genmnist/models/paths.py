@@ -11,15 +11,15 @@ from torch import Tensor
 def lerp(
     start: Float[Tensor, "b ..."], end: Float[Tensor, "b ..."], alphas: Float[Tensor, " steps"]
 ) -> Float[Tensor, "b steps ..."]:
-    """Return alpha * start + (1 - alpha) * end for every alpha."""
+    """Return (1 - alpha) * start + alpha * end for every alpha, as `torch.lerp` does."""
     alphas = alphas.view(1, -1, *(1,) * (start.ndim - 1))
-    return alphas * start.unsqueeze(1) + (1 - alphas) * end.unsqueeze(1)
+    return alphas * end.unsqueeze(1) + (1 - alphas) * start.unsqueeze(1)
 
 
 def slerp(
     start: Float[Tensor, "b ..."], end: Float[Tensor, "b ..."], alphas: Float[Tensor, " steps"]
 ) -> Float[Tensor, "b steps ..."]:
-    """Return the points of the great circle from `end` (alpha 0) to `start` (alpha 1) (Shoemake 1985).
+    """Return the points of the great circle from `start` (alpha 0) to `end` (alpha 1) (Shoemake 1985).
 
     Where no one circle joins them, because they are parallel or opposite, this is `lerp`.
     """
@@ -32,7 +32,7 @@ def slerp(
         weights = torch.where(flat, share, (share * angle).sin() / sine)
         return weights.view(*weights.shape, *(1,) * (start.ndim - 1))
 
-    return weight(alphas[None]) * start.unsqueeze(1) + weight(1 - alphas[None]) * end.unsqueeze(1)
+    return weight(alphas[None]) * end.unsqueeze(1) + weight(1 - alphas[None]) * start.unsqueeze(1)
 
 
 PATHS = {"lerp": lerp, "slerp": slerp}

@@ -170,7 +170,7 @@ class VAE(Latent):
         labels: None = None,
         request: Request | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
-        """Walk from `end` to `start`, decoding the points between the codes, or fading between the images."""
+        """Walk from `start` to `end`, decoding the points between the codes, or fading between the images."""
         start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
         if space == "pixel":
             return lerp(self.decode(start), self.decode(end), alphas)

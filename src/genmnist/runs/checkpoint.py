@@ -129,7 +129,10 @@ def load(
     if not isinstance(header, ModelHeader):
         raise GenmnistError(f"{path} is a training state, not a model: name its run folder, {path.parent}")
     if family and header.family != family:
-        raise GenmnistError(f"{path} holds a {header.family:.40}, not a {family}: choose another `model`")
+        raise GenmnistError(
+            f"{path} holds a {header.family:.40}, not a {family}: take the command for {header.family:.40}, "
+            "or another `model`"
+        )
     own = header.options.get("network") == "own"
     if network is not None and not own:
         raise UsageError(f"{path} says itself which network it has: leave `network` out")

@@ -99,6 +99,11 @@ def find(family: str | None = None, model: str | Path | Run | None = None, varia
         if not run.model_file.exists():
             raise GenmnistError(f"{path} has saved no model yet: `resume` it")
         return Found(run.model_file, f"run {path}" if run.finished else f"run {path}, which has not finished")
+    if not path.exists() and name in FAMILIES:
+        raise UsageError(
+            f"`model` {name} is a family, not a file: take the command for {name}, or name a .safetensors "
+            "file or a run folder"
+        )
     if not path.exists():
         raise UsageError(
             f"there is no {path}: a `model` is a .safetensors file, a run folder, latest, bundled or "

@@ -128,12 +128,15 @@ def train(
     with computing(threads, deterministic, balanced):
         if data is None:
             splits = sets.load(dataset, data_dir, image_size=image_size, colour=colour)
+            dataset = f"folder {Path(data_dir).name}" if data_dir else dataset
         else:
             splits, dataset = sets.as_splits(data, _OWN), _OWN
         config = Config(
             family=family,
             preset=name,
-            options=described.fitted(chosen, splits.shape, splits.classes, given).suited(place.type).asdict(),
+            options=described.fitted(chosen, splits.shape, splits.class_names, given)
+            .suited(place.type)
+            .asdict(),
             recipe=learned.asdict(),
             steps=plan and plan.steps,
             plan=str(plan) if plan and plan.corrected else "",
@@ -380,7 +383,7 @@ def _picture(run: Run, trainer: Trainer, epoch: int, seed: int) -> None:
 
 
 def _columns(model: Model) -> int:
-    return model.classes or _ROWS
+    return sum(map(bool, model.class_names)) or _ROWS
 
 
 @contextlib.contextmanager
