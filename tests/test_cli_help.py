@@ -78,7 +78,7 @@ def test_what_people_come_for_stands_first() -> None:
 
 def test_help_shows_the_values_of_the_default_preset() -> None:
     page = run("train", "vae", "--help").output
-    for option, value in (("hidden", 400), ("lr", 0.001), ("epochs", 20)):
+    for option, value in (("latent", 20), ("lr", 0.001), ("epochs", 20)):
         assert re.search(rf"--{option} .*default: \({value}\)", page), option
     assert "default: (report)" in page
     assert "default: (10m)" in run("train", "ddpm", "--help").output

@@ -336,7 +336,7 @@ def test_labels_may_be_any_list_of_whole_numbers(labels: Any) -> None:
 
 @pytest.mark.parametrize("labels", [[True], [-1], [10]], ids=str)
 def test_labels_that_are_none_are_refused(labels: Any) -> None:
-    with pytest.raises(UsageError, match=r"`labels` must be a list of whole numbers|there is no label"):
+    with pytest.raises(UsageError, match=r"`labels` must be whole numbers|there is no label"):
         ConditionalDiffusion(ConditionalOptions(size="tiny")).sample(1, labels=labels)
 
 

@@ -105,7 +105,7 @@ def test_hostile_and_damaged_files_get_one_sentence(tmp_path: Path) -> None:
             arrays.read(path)
 
     refused(save(tmp_path / "b.npz", images=images - 0.5), "float64")
-    refused(save(tmp_path / "m.npz", images=np.zeros((1, 2000, 2), np.uint8)), "takes grey")
+    refused(save(tmp_path / "m.npz", images=np.zeros((1, 2000, 2), np.uint8)), "sides up to 1024")
     refused(save(tmp_path / "d.npz", images=images, labels=np.arange(4)), "not a label")
     refused(save(tmp_path / "e.npz", images=images, labels=np.arange(5) - 1), "0 or more")
     pickled = np.empty(5, object)

@@ -159,7 +159,9 @@ def test_what_is_loaded_is_what_was_named(work: Path, few: Splits) -> None:
     assert model.trained is not None
     assert (model.trained.dataset, model.trained.data_checksum) == ("own", few.checksum())
     assert type(genmnist.load(None, run, device="cpu")) is type(model)
-    with pytest.raises(GenmnistError, match="holds a vae, not a ddpm: choose another `model`"):
+    with pytest.raises(
+        GenmnistError, match="holds a vae, not a ddpm: take the command for vae, or another `model`"
+    ):
         genmnist.load("ddpm", run, device="cpu")
     header, tensors = genmnist.info(run.folder)
     assert header.family == "vae"
