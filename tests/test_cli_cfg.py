@@ -149,7 +149,7 @@ def test_classes_are_called_as_their_folders_are(
     assert model.class_names == ("ant", "bee\x1b", "cat")
     by_name, by_number = (model.sample(2, labels=labels, steps=2) for labels in (["cat", "ant"], [2, 0]))
     assert np.array_equal(by_name, by_number)
-    words = (
+    walk = (
         "interpolate",
         "cfg",
         "--model",
@@ -161,7 +161,7 @@ def test_classes_are_called_as_their_folders_are(
         "--pairs",
         1,
     )
-    done = genmnist(*words, "--from-digits", "cat", "ant", "--space", "pixel", "--json")
+    done = genmnist(*walk, "--from-digits", "cat", "ant", "--space", "pixel", "--json")
     assert done.status == 0, done.err
     assert done.json["labels"] == [[2, 0]]
 
