@@ -150,6 +150,7 @@ def test_files_of_other_kinds_end_in_one_sentence(content: bytes, tmp_path: Path
 def test_what_is_not_a_number_is_null(tmp_path: Path) -> None:
     ddpm = bundled("ddpm")
     assert ddpm.likelihood is not None
+    assert ddpm.likelihood.exact is not None
     alone = msgspec.structs.replace(ddpm.likelihood.exact, images=1, error=math.nan)
     likelihood = msgspec.structs.replace(ddpm.likelihood, exact=alone)
     write(tmp_path / "x.json", ddpm.replace(likelihood=likelihood))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genmnist.data import as_splits
 from genmnist.device import choose_device, describe_machine
+from genmnist.errors import UsageError
 from genmnist.models import VAE, Classifier, ConditionalDiffusion, Diffusion, Generator, Model
 from genmnist.options import Options
 from genmnist.registry import plugin
@@ -119,6 +120,7 @@ def evaluate(
     *,
     num: int | None = None,
     quick: bool = False,
+    likelihood_steps: int | None = None,
     seed: int = 0,
     how: Options | None = None,
     watch: Callable[[str, float], None] = lambda stage, share: None,
@@ -131,6 +133,8 @@ def evaluate(
         features: a classifier of your own to measure distances by; None is the one that ships.
         num: how many samples to draw; None: 10,000, or 1,000 if it is to be quick.
         quick: do a tenth of the work.
+        likelihood_steps: of the chain in discrete time by which a diffusion model with the target categorical
+            is measured besides the bound in continuous time; None: 500.
         seed: of the samples.
         how: how to sample, as `model.how` returns it.
         watch: called with the name of a stage and the share of it that is done.
@@ -146,6 +150,10 @@ def evaluate(
     splits = find_data(model.trained) if data is None else as_splits(data)
     effort = suite.QUICK if quick else suite.FULL
     effort = replace(effort, num=effort.num if num is None else num)
+    if likelihood_steps is not None:
+        if not getattr(model, "knows_values", False):
+            raise UsageError("`likelihood_steps` is for a diffusion model with the target categorical")
+        effort = replace(effort, steps=likelihood_steps)
     how = model.how(how)
     space = distances.own_features(features) if features else distances.bundled_features(model.device)
     measured = suite.measure(model, splits, space, effort, watch, seed, how)

@@ -280,16 +280,22 @@ AUTOENCODERS: Registry[Callable[[Any], Any]] = Registry(
     {"mlp": ("MLP", {"width": 400}), "conv": ("Conv", {"width": 32}), "own": _OWN},
 )
 SCHEDULES: Registry[Callable[..., Any]] = Registry(
-    "noise schedule", "genmnist.diffusion.schedules", _alike("linear", "cosine", "arctan", "straight")
+    "noise schedule",
+    "genmnist.diffusion.schedules",
+    _alike("linear", "cosine", "arctan", "straight", "log-snr"),
 )
 TARGETS: Registry[Callable[..., Any]] = Registry(
-    "target", "genmnist.diffusion.targets", _alike("epsilon", "x0", "v", "flow")
+    "target",
+    "genmnist.diffusion.targets",
+    {**_alike("epsilon", "x0", "v", "flow"), "categorical": ("categorical", {"values": True})},
 )
 WEIGHTS: Registry[Callable[..., Any]] = Registry(
     "weight", "genmnist.diffusion.targets", _alike("simple", "min-snr", "likelihood")
 )
 TIMES: Registry[Callable[..., Any]] = Registry(
-    "distribution of times", "genmnist.diffusion.times", _alike("uniform", "logit-normal", "log-normal")
+    "distribution of times",
+    "genmnist.diffusion.times",
+    {**_alike("uniform", "logit-normal", "log-normal"), "adaptive": ("adaptive", {"adapts": True})},
 )
 _PLAIN = ("denoise", "x", "schedule", "timesteps")
 SAMPLERS: Registry[Callable[..., Any]] = Registry(

@@ -116,7 +116,7 @@ def _measures(found: EvaluationDocument) -> dict[str, Any]:
         "precision": samples.images.manifold.precision,
         "recall": samples.images.manifold.recall,
         "label kept": samples.label_agreement,
-        "bits per dimension": found.likelihood.exact.bits if found.likelihood else None,
+        "bits per dimension, at most": found.likelihood.bound.bits if found.likelihood else None,
     }
 
 

@@ -30,6 +30,15 @@ Features = Annotated[
         autocompletion=complete.models,
     ),
 ]
+LikelihoodSteps = Annotated[
+    int | None,
+    typer.Option(
+        help="Steps of the chain in discrete time, of a model with the target categorical.",
+        show_default="500",
+        min=1,
+        max=100_000,
+    ),
+]
 
 
 def command(family: Family) -> Callable[..., None]:
@@ -50,6 +59,7 @@ def command(family: Family) -> Callable[..., None]:
             ),
         ] = None,
         quick: Quick = False,
+        likelihood_steps: LikelihoodSteps = None,
         features: Features = None,
         out: Annotated[
             Path | None,
@@ -77,7 +87,15 @@ def command(family: Family) -> Callable[..., None]:
         classifier = _classifier(own, str(model.device))
         with _stages(output) as watch:
             measured = api.evaluate(
-                model, splits, classifier, num=num, quick=quick, seed=common.seed, how=chosen, watch=watch
+                model,
+                splits,
+                classifier,
+                num=num,
+                quick=quick,
+                likelihood_steps=likelihood_steps,
+                seed=common.seed,
+                how=chosen,
+                watch=watch,
             )
         _show(output, measured, folder, {"model": found.origin})
 

@@ -105,6 +105,14 @@ def arctan(timesteps: int = 1000, most: float = 20.0, least: float = -20.0) -> S
     return Schedule("arctan", -2 * (a * u + b).tan().log())
 
 
+def log_snr(timesteps: int = 1000, most: float = 13.3, least: float = -8.0) -> Schedule:
+    """Let the log-SNR itself fall, evenly from `most` to `least` (Kingma et al. 2021, appendix D).
+
+    At 13.3 noise seldom moves a pixel of 256 values as far as half-way to the next; at -8 nothing is left.
+    """
+    return Schedule("log-snr", torch.linspace(most, least, timesteps, dtype=torch.float64))
+
+
 def straight(timesteps: int = 1000) -> Schedule:
     """Straight path of flow matching, sigma = u short of both ends (Lipman et al. 2023, section 4.1)."""
     u = torch.arange(1, timesteps + 1, dtype=torch.float64) / (timesteps + 1)

@@ -44,6 +44,11 @@ def flow(alpha: Tensor, sigma: Tensor) -> Coefficients:
     return -torch.ones_like(alpha), torch.ones_like(sigma)
 
 
+def categorical(alpha: Tensor, sigma: Tensor) -> Coefficients:
+    """Predict how likely each value of a pixel is; their mean is the clean image (see `nn.categorical`)."""
+    return x0(alpha, sigma)
+
+
 def target(name: str, clean: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """Return what a network that predicts `name` should have said."""
     a, b = _coefficients(name, alpha, sigma)
@@ -72,7 +77,10 @@ def min_snr(name: str, alpha: Tensor, sigma: Tensor, slope: Tensor, gamma: float
 
 
 def likelihood(name: str, alpha: Tensor, sigma: Tensor, slope: Tensor) -> Tensor:
-    """Weigh errors as the variational bound does: -dSNR/dt / 2 for x_0 (Kingma et al. 2021, eq. 15)."""
+    """Weigh errors as the variational bound does: -dSNR/dt / 2 for x_0 (Kingma et al. 2021, eq. 15).
+
+    `slope` is that of lambda over the whole path, so that the loss is the bound itself, in nats a dimension.
+    """
     return -slope / 2 * (alpha / sigma).square() / _per_x0(name, alpha, sigma)
 
 

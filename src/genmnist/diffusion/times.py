@@ -7,8 +7,8 @@ one in each of n equal parts, which makes the loss of a batch less noisy.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor
+from jaxtyping import Float, Float64
+from torch import Tensor, nn
 
 from genmnist.diffusion.schedules import Schedule
 
@@ -29,6 +29,56 @@ def logit_normal(schedule: Schedule, u: Times, location: float = 0.0, width: flo
 def log_normal(schedule: Schedule, u: Times, location: float = -1.2, width: float = 1.2) -> Times:
     """Draw the logarithm of sigma / alpha from a normal distribution (Karras et al. 2022, table 1)."""
     return schedule.timestep(-2 * (location + width * torch.special.ndtri(u)))
+
+
+class Spread(nn.Module):
+    """How large the loss is along the path, as training finds it: its root mean square in equal parts of it.
+
+    Drawing noise levels in proportion to it, and dividing the loss by their density, estimates the same loss
+    with the least variance. (Kingma et al. 2021, appendix I, learn the noise schedule for the same end.) A
+    tenth of the draws is spread evenly, so that no part is ever forgotten.
+    """
+
+    squares: Float[Tensor, " parts"]
+
+    def __init__(self, parts: int = 64, decay: float = 0.98, even: float = 0.1) -> None:
+        super().__init__()
+        self.decay, self.even = decay, even
+        self.register_buffer("squares", torch.ones(parts))
+
+    def densities(self) -> Float64[Tensor, " parts"]:
+        """Return how densely to draw in each part; their mean is 1."""
+        size = self.squares.double().cpu().sqrt()
+        return self.even + (1 - self.even) * size / size.mean()
+
+    def density(self, share: Times) -> Times:
+        """Return the density at these shares of the path."""
+        return self.densities()[self._part(share)]
+
+    def quantile(self, u: Times) -> Times:
+        """Return the share of the path below which a share `u` of the draws lies."""
+        densities = self.densities()
+        below = densities.cumsum(0) - densities
+        part = (torch.searchsorted(below, u * len(below), right=True) - 1).clamp(0, len(below) - 1)
+        return ((part + (u * len(below) - below[part]) / densities[part]) / len(below)).clamp(0, 1)
+
+    @torch.no_grad()
+    def learn(self, share: Times, loss: Float[Tensor, " n"]) -> None:
+        """Remember the losses, as they are before they are divided by the density, at shares of the path."""
+        part = self._part(share).to(self.squares.device)
+        count = torch.zeros_like(self.squares).index_add_(0, part, torch.ones_like(loss))
+        total = torch.zeros_like(self.squares).index_add_(0, part, loss.square())
+        mean = torch.where(count > 0, total / count.clamp_min(1), self.squares)
+        self.squares.lerp_(mean, 1 - self.decay)
+
+    def _part(self, share: Times) -> Tensor:
+        parts = len(self.squares)
+        return (share * parts).long().clamp(0, parts - 1)
+
+
+def adaptive(schedule: Schedule, u: Times, spread: Spread) -> Times:
+    """Draw timesteps where the loss is large; its weight makes up for it (see `Spread`)."""
+    return spread.quantile(u) * (len(schedule) - 1)
 
 
 def stratified(n: int) -> Times:

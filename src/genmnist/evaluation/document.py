@@ -166,11 +166,27 @@ class Exact(Struct, frozen=True):
     error: Error  # over images
 
 
-class Likelihood(Struct, frozen=True):
-    """How likely a diffusion model holds the test images to be."""
+class Chain(Struct, frozen=True):
+    """The bound of a chain of `steps` steps in discrete time, in bits per dimension, and what it costs."""
+
+    steps: Count
+    images: Count
+    bits: Number
+    error: Error  # over images
+    gap: Number  # to the bound in continuous time, of the same images
+    gap_error: Error
+
+
+class Likelihood(Struct, frozen=True, omit_defaults=True):
+    """How likely a diffusion model holds the test images to be.
+
+    A model that knows values has the bound of its probabilities of bytes, and of a chain; of another one, its
+    bound dequantises nothing either, and the exact likelihood of its ODE is that of a density.
+    """
 
     bound: Bound
-    exact: Exact
+    exact: Exact | None = None
+    chain: Chain | None = None
 
 
 class Settled(Struct, frozen=True):

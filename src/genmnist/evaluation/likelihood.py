@@ -55,8 +55,8 @@ def bound(
     Raises:
         UsageError: there are no images or no steps, an empty batch, or images or labels that do not fit.
     """
-    _check(model, images, labels, batch_size)
-    schedule, each, u = model.schedule, _bits(model), None
+    check(model, images, labels, batch_size)
+    schedule, each, u = model.schedule, bits_per_nat(model), None
     if steps is not None:
         if steps < 1:
             raise UsageError(f"`steps` must be 1 or more, not {steps}")
@@ -80,7 +80,7 @@ def bound(
 
     def result() -> Bound:
         bits = math.fsum((*ends, *(level.bits for level in levels)))
-        return Bound(bits, len(images), *ends, tuple(levels), _error(total))
+        return Bound(bits, len(images), *ends, tuple(levels), standard_error(total))
 
     yield result()
     for number, step in enumerate(likelihood.transitions(schedule, u), 1):
@@ -122,11 +122,11 @@ def exact(
         UsageError: there are no images, fewer steps than two or more than timesteps, an empty batch, or
             images or labels that do not fit.
     """
-    _check(model, images, labels, batch_size)
+    check(model, images, labels, batch_size)
     if steps < 2:
         raise UsageError(f"`steps` must be 2 or more, not {steps}")
     timesteps = spaced(model.schedule, steps, "log-snr")[-2::-1]  # from clean to noisy, without CLEAN
-    alpha, each = model.schedule.alpha(timesteps[0]).item(), _bits(model)
+    alpha, each = model.schedule.alpha(timesteps[0]).item(), bits_per_nat(model)
     found: list[PerImage] = []
     for first, x0, denoise in _batches(model, images, labels, batch_size):
         noise = SampleNoise(derive(seed, "exact"), first, len(x0), x0.device)
@@ -136,10 +136,10 @@ def exact(
         log_p = likelihood.log_density(denoise, alpha * x, model.schedule, timesteps, signs)
         found.append(7 - math.log2(alpha) - log_p.cpu().double() * each)
         bits = torch.cat(found)
-        yield Exact(len(bits), bits.mean().item(), _error(bits))
+        yield Exact(len(bits), bits.mean().item(), standard_error(bits))
 
 
-def _bits(model: Diffusion) -> float:
+def bits_per_nat(model: Diffusion) -> float:
     """Return how many bits per dimension there are in a nat per image."""
     return 1 / (math.prod(model.shape) * math.log(2))
 
@@ -160,12 +160,13 @@ def _batches(
         yield first, x0, functools.partial(model.denoise, labels=own)
 
 
-def _error(bits: PerImage) -> float | None:
+def standard_error(bits: PerImage) -> float | None:
     """Return the standard error of a mean over images; one alone has none."""
     return bits.std().item() / math.sqrt(len(bits)) if len(bits) > 1 else None
 
 
-def _check(model: Diffusion, images: Images, labels: Labels | None, batch_size: int) -> None:
+def check(model: Diffusion, images: Images, labels: Labels | None, batch_size: int) -> None:
+    """Raise UsageError unless images and labels fit the model."""
     if not len(images):
         raise UsageError("the likelihood of no images is not a number")
     if batch_size < 1:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from genmnist.data import Dataset, Splits
 from genmnist.errors import UsageError
-from genmnist.evaluation import bands, distances, factors, likelihood, neighbours, samples, vae
+from genmnist.evaluation import bands, distances, factors, likelihood, neighbours, samples, scores, vae
 from genmnist.evaluation import walks as walked
 from genmnist.evaluation.distances import FeatureSpace
 from genmnist.evaluation.document import (
     Autoencoder,
+    Chain,
     EvaluationDocument,
     Guided,
     Likelihood,
@@ -30,6 +31,7 @@ from genmnist.evaluation.document import (
     Walks,
     is_sound,
 )
+from genmnist.evaluation.scores import Terms
 from genmnist.evaluation.shapes import by, image_shape
 from genmnist.models import VAE, Diffusion, Generator, Latent
 from genmnist.options import Options
@@ -37,6 +39,7 @@ from genmnist.registry import FAMILIES
 
 Watch = Callable[[str, float], None]  # the name of a stage, and the share of it that is done
 Images = UInt8[Tensor, "n h w *rgb"]
+Labels = Int64[Tensor, " n"] | None
 _Result = TypeVar("_Result")
 
 _STRENGTHS = (0.0, 1.0, 3.0, 8.0)  # of guidance
@@ -57,9 +60,14 @@ class Effort:
     traced: int  # samples whose reverse process is followed
     guided: int  # samples at each strength of guidance
     coded: int = 10_000  # test images that an autoencoder codes
+    scored: int = 10_000  # test images that a model which knows values scores
+    looks: int = 32  # noise levels at which it looks at each
+    chained: int = 500  # test images of its chain in discrete time
+    steps: int = 500  # of that chain
 
 
-FULL, QUICK = Effort(10_000, 512, 100, 64, 500, 256, 1000), Effort(1_000, 64, 32, 8, 50, 64, 200, 1_000)
+FULL = Effort(10_000, 512, 100, 64, 500, 256, 1000)
+QUICK = Effort(1_000, 64, 32, 8, 50, 64, 200, coded=1_000, scored=200, looks=16, chained=50)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Task:
     seed: int
     how: Options | None  # to sample
 
-    def test_images(self, count: int) -> tuple[Images, Int64[Tensor, " n"] | None]:
+    def test_images(self, count: int) -> tuple[Images, Labels]:
         """Return so many test images, spread evenly, and their labels if the model takes labels."""
         test = self.test(count)
         return test.images, test.labels if self.model.classes else None
@@ -221,6 +229,8 @@ def _autoencoder(task: Task) -> tuple[str, Autoencoder]:
 
 def _likelihood(task: Task) -> tuple[str, Likelihood]:
     model, effort = cast("Diffusion", task.model), task.effort
+    if model.knows_values:
+        return "likelihood", _scored(task, model)
     bound = likelihood.bound(model, *task.test_images(effort.bounded), steps=effort.levels, seed=task.seed)
     images, labels = task.test_images(effort.exact)
     exact = likelihood.exact(model, images, labels, seed=task.seed, batch_size=_EXACT_BATCH)
@@ -228,6 +238,23 @@ def _likelihood(task: Task) -> tuple[str, Likelihood]:
         task.last("bound", bound, lambda found: len(found.levels) / effort.levels),
         task.last("exact likelihood", exact, lambda found: found.images / len(images)),
     )
+
+
+def _scored(task: Task, model: Diffusion) -> Likelihood:
+    """Score images by a model that knows values, in continuous time and by a chain of steps."""
+    effort, (images, labels) = task.effort, task.test_images(task.effort.scored)
+
+    def last(stage: str, images: Images, labels: Labels, steps: int | None = None) -> Terms:
+        found = scores.terms(model, images, labels, effort.looks, steps, task.seed)
+        return task.last(stage, found, lambda terms: len(terms.prior) / len(images))
+
+    bound = last("bound", images, labels).bound(model)
+    images, labels = task.test_images(effort.chained)
+    whole = last("bound of the same images", images, labels).bits
+    bits = last(f"chain of {effort.steps} steps", images, labels, effort.steps).bits
+    gap, error = bits - whole, likelihood.standard_error
+    chain = Chain(effort.steps, len(images), bits.mean().item(), error(bits), gap.mean().item(), error(gap))
+    return Likelihood(bound, chain=chain)
 
 
 def _reverse(task: Task) -> tuple[str, Settled]:

@@ -50,9 +50,13 @@ def lines(document: EvaluationDocument) -> Iterator[Line]:
         yield Line("active units", f"{vae.active_units} of {vae.latent}", "", images)
         yield Line("mutual information gap", f"{vae.mutual_information_gap['mean']:.3f}", "", images)
     if likelihood := document.likelihood:
-        for measure, part in (("bound", likelihood.bound), ("exact", likelihood.exact)):
-            error = "" if part.error is None else f" ± {part.error:.3f}"
-            yield Line(f"bits per dimension, {measure}", f"{part.bits:.3f}{error}", "", part.images)
+        bound, exact, chain = likelihood.bound, likelihood.exact, likelihood.chain
+        yield Line("bits per dimension, bound", _with_error(bound.bits, bound.error), "", bound.images)
+        if exact:
+            yield Line("bits per dimension, exact", _with_error(exact.bits, exact.error), "", exact.images)
+        if chain:
+            name = f"more in a chain of {chain.steps} steps"
+            yield Line(name, _with_error(chain.gap, chain.gap_error), "", chain.images)
     for row in document.guidance_sweep:
         kept = f"{row.label_agreement:.1%}, {row.precision:.2f}, {row.recall:.2f}"
         yield Line(f"w = {row.strength:g}: label kept, precision, recall", kept)
@@ -69,6 +73,10 @@ def lines(document: EvaluationDocument) -> Iterator[Line]:
         yield Line("half settled, coarse to fine", f"t = {times}")
     for name in document.undefined:
         yield Line(name, "not a finite number")
+
+
+def _with_error(bits: float, error: float | None) -> str:
+    return f"{bits:.3f}" if error is None else f"{bits:.3f} ± {error:.3f}"
 
 
 def comparison(found: Mapping[str, EvaluationDocument]) -> tuple[list[str], list[list[str]]]:

@@ -10,6 +10,8 @@ from genmnist.families.sampling import Sampling
 from genmnist.options import about, internal, named
 from genmnist.registry import NETWORKS, SCHEDULES, TARGETS, TIMES, WEIGHTS
 
+FEATURES = 32  # from which the probabilities of a channel's values are made
+
 
 class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
     """What a diffusion model is: its network, the noise it undoes, and what it predicts."""
@@ -19,8 +21,8 @@ class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
     classes: Annotated[int, internal(0, 0)] = 0
     network: Annotated[str, named(NETWORKS, "Network.")] = "unet"
     size: Annotated[
-        Literal["auto", "tiny", "small", "medium", "base", "report"],
-        about("Size of the U-Net; auto is small on a CPU, base on a GPU."),
+        Literal["auto", "tiny", "small", "medium", "fine", "base", "report"],
+        about("Size of the U-Net; auto is small on a CPU, base on a GPU; fine is wide where pixels are."),
     ] = "auto"
     width: Annotated[int, about("Channels of its first level; 0: as the size has it.", 0, 1024)] = 0
     blocks: Annotated[int, about("Residual blocks a level; 0: as the size has it.", 0, 16)] = 0
@@ -30,8 +32,29 @@ class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
     noise_schedule: Annotated[str, named(SCHEDULES, "Noise schedule.")] = "cosine"
     timesteps: Annotated[int, about("Timesteps of the schedule.", 64, 10_000)] = 1000
     target: Annotated[str, named(TARGETS, "What it predicts.")] = "v"
+    values: Annotated[
+        int, about("Values that a pixel may have, evenly spaced, for the target categorical.", 2, 256)
+    ] = 256
+    cross_entropy: Annotated[
+        float, about("Weight of the cross-entropy in the loss of the target categorical.", 0, 1e6)
+    ] = 1.0
     times: Annotated[str, named(TIMES, "Where training draws timesteps.")] = "uniform"
     weight: Annotated[str, named(WEIGHTS, "Weight of the noise levels.")] = "simple"
+
+    @property
+    def knows_values(self) -> bool:
+        """Return whether the model says how likely each value of a pixel is."""
+        return bool(TARGETS.facts(self.target).get("values"))
+
+    @property
+    def inputs(self) -> int:
+        """Return how many channels the network sees: each beside what its pixels say by themselves."""
+        return 3 * self.shape[0] if self.knows_values else self.shape[0]
+
+    @property
+    def outputs(self) -> int:
+        """Return how many channels the network answers with: features of each, or each itself."""
+        return FEATURES * self.shape[0] if self.knows_values else self.shape[0]
 
     def suited(self, device: str) -> Self:
         """Return a copy with the size that suits the kind of device, where it was left open."""
@@ -42,14 +65,21 @@ class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
 
 # What a search found best for diffusion (docs/results.md).
 STRAIGHT: dict[str, Any] = {"noise_schedule": "straight", "target": "flow", "times": "logit-normal"}
+LIKELY: dict[str, Any] = {
+    "size": "fine", "noise_schedule": "log-snr", "target": "categorical", "times": "adaptive",
+    "weight": "likelihood",
+}  # fmt: skip
 SHORT = Recipe(batch_size=64, lr=3e-3, optimizer="muon", lr_schedule="cosine", warmup=0.02, ema=0.999)
 
 
-def presets(kind: type[DiffusionOptions], fast: str, best: str, report: Preset) -> dict[str, Preset]:
-    """Return the presets of a kind of diffusion model: ten minutes, an hour, and the reference."""
+def presets(
+    kind: type[DiffusionOptions], fast: str, best: str, likelihood: str, report: Preset
+) -> dict[str, Preset]:
+    """Return the presets of a kind of diffusion model: ten minutes, an hour, likelihood, the reference."""
     return {
         "fast": Preset(fast, kind(**STRAIGHT), SHORT, budget=600),
         "best": Preset(best, kind(**STRAIGHT, size="medium"), SHORT.replace({"ema": 0.9995}), budget=3600),
+        "likelihood": Preset(likelihood, kind(**LIKELY), SHORT.replace({"lr": 4e-3}), budget=3600),
         "report": report,
     }
 
@@ -62,6 +92,7 @@ DDPM = Family(
         DiffusionOptions,
         "the best model of ten minutes on two cores",
         "the best model of an hour on two cores (the bundled one took 42 minutes: 2.2 times)",
+        "a model that knows how likely a digit is, an hour on two cores",
         Preset(
             "the reference: linear schedule, predicted noise, 20 epochs of Adam at 2e-4, then 2e-5, on all "
             "training images, validated on the test images",

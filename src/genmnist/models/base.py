@@ -86,6 +86,9 @@ class Model(nn.Module, ABC):
             progress: the share of training that is done, for terms that change with it.
         """
 
+    def begin(self, images: UInt8[Tensor, "n h w *rgb"]) -> None:
+        """Take from the training images, before the first step, what a model needs to know of them."""
+
     def computing(self) -> AbstractContextManager[None]:
         """Return the context in which this model's network runs."""
         return autocast(self.device, self.precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
@@ -12,12 +13,12 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from genmnist.data import quantise, scale
-from genmnist.diffusion import samplers
+from genmnist.diffusion import categorical, samplers
 from genmnist.diffusion.samplers import Denoise, Step
 from genmnist.diffusion.schedules import CLEAN, Schedule
 from genmnist.diffusion.spacings import spaced
 from genmnist.diffusion.targets import Denoised, denoised, target
-from genmnist.diffusion.times import stratified
+from genmnist.diffusion.times import Spread, stratified
 from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import Sampling
@@ -25,6 +26,7 @@ from genmnist.models.base import Frame, Latent, Losses
 from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import Request
+from genmnist.nn.categorical import Categorical, Judged
 from genmnist.nn.unet import Labels
 from genmnist.randomness import SampleNoise
 from genmnist.registry import NETWORKS, SAMPLERS, SCHEDULES, TIMES, WEIGHTS
@@ -46,7 +48,22 @@ class Diffusion(Latent):
 
     def __init__(self, options: DiffusionOptions | None = None, network: nn.Module | None = None) -> None:
         super().__init__(options, network)
-        self.network = self.build(NETWORKS, self.options.network, network)
+        built = self.build(NETWORKS, self.options.network, network)
+        self.network = Categorical(built, self.options) if self.knows_values else built
+        adapts = TIMES.facts(self.options.times).get("adapts")
+        self.spread = Spread() if adapts else None
+
+    @property
+    def knows_values(self) -> bool:
+        """Return whether the model says how likely each value of a pixel is, and so how likely an image."""
+        return self.options.knows_values
+
+    def begin(self, images: UInt8[Tensor, "n h w *rgb"]) -> None:
+        """Let a model that knows values start from their histogram."""
+        if self.knows_values:
+            self.network.begin(
+                categorical.nearest(2 * scale(images.to(self.device)) - 1, self.options.values)
+            )
 
     def place(self, device: torch.device, precision: str = "auto") -> Self:
         """Move the model to `device`, its convolutions in the channels-last order that they run in."""
@@ -87,23 +104,73 @@ class Diffusion(Latent):
         return self._losses(images, None)
 
     def _losses(self, images: Images, labels: Labels | None) -> Losses:
-        name = self.options.target
-        t = TIMES[self.options.times](self.schedule, stratified(len(images)))
+        name, last = self.options.target, len(self.schedule) - 1
+        known = () if self.spread is None else (self.spread,)
+        t = TIMES[self.options.times](self.schedule, stratified(len(images)), *known)
+        density = torch.ones_like(t) if self.spread is None else self.spread.density(t / last)
         levels = self.schedule.alpha(t), self.schedule.sigma(t)
-        weight = WEIGHTS[self.options.weight](name, *levels, self.schedule.slope(t))
+        weight = WEIGHTS[self.options.weight](name, *levels, last * self.schedule.slope(t))
         # In float64 on the CPU up to here: not every device has float64.
-        alpha, sigma, weight = (
-            torch.stack((*levels, weight)).float()[..., None, None, None].to(images.device, non_blocking=True)
+        alpha, sigma, weight, density = (
+            torch.stack((*levels, weight, density))
+            .float()[..., None, None, None]
+            .to(images.device, non_blocking=True)
         )
         clean, noise = 2 * images - 1, torch.randn_like(images)
         x = alpha * clean + sigma * noise
-        prediction = self.predict(x, alpha, sigma, labels)
-        error = prediction - target(name, clean, noise, alpha, sigma)
+        losses: Losses = {}
+        if self.knows_values:
+            judged = self._judge(x, alpha, sigma, clean, weight / density, labels)
+            prediction, losses["loss"] = judged.mean, judged.loss
+            losses["cross_entropy"] = judged.nats.mean()
+        else:
+            prediction = self.predict(x, alpha, sigma, labels)
+        error = weight * (prediction - target(name, clean, noise, alpha, sigma)).square()
+        whole = (error / density).mean()
+        losses.setdefault("loss", whole)
+        if self.knows_values and self.options.weight == "likelihood":
+            losses["bits"] = whole.detach() / math.log(2)  # a dimension, all of the bound but its ends
+        if self.spread is not None and self.training:
+            self.spread.learn(t / last, error.detach().flatten(1).mean(1))
         implied = denoised(name, prediction.detach(), x, alpha, sigma).epsilon
-        return {
-            "loss": (weight * error.square()).mean(),
-            "epsilon": (implied - noise).square().mean(),
-        }
+        losses["epsilon"] = (implied - noise).square().mean()
+        return losses
+
+    def _judge(
+        self, x: Images, alpha: Tensor, sigma: Tensor, clean: Images, weight: Tensor, labels: Labels | None
+    ) -> Judged:
+        """Return the loss of a network that knows values: the weighted error, and the cross-entropy."""
+        size = torch.hypot(alpha, sigma)
+        with self.computing():
+            judged: Judged = self.network.judge(
+                x / size,
+                2 * (alpha / sigma).log().flatten(),
+                categorical.nearest(clean, self.options.values),
+                weight.flatten(),
+                self.options.cross_entropy,
+                labels,
+            )
+        return judged
+
+    def surprise(
+        self, x: Images, t: float, clean: Int64[Tensor, "b c h w"], labels: Labels | None = None
+    ) -> Float[Tensor, " b"]:
+        """Return -log p(x_0 | x_t) of images, in nats, whose pixels are numbers of values.
+
+        At timestep 0 this is the reconstruction term of the bound, by the exact decoder.
+
+        Raises:
+            UsageError: this model does not know values.
+        """
+        if not self.knows_values:
+            raise UsageError("only a model with the target categorical says how likely a value is")
+        levels = torch.stack((self.schedule.alpha(t), self.schedule.sigma(t))).float()
+        alpha, sigma = levels.view(2, 1, 1, 1, 1).to(x.device)
+        with self.computing():
+            found: Tensor = self.network.log_probability(
+                x / torch.hypot(alpha, sigma), 2 * (alpha / sigma).log().flatten(), clean, labels
+            )
+        return -found.flatten(1).sum(1)
 
     def denoise(self, x: Images, t: float, labels: Labels | None = None) -> Denoised:
         """Return the clean images and the noise that the network sees in images at timestep `t`."""
@@ -130,7 +197,7 @@ class Diffusion(Latent):
 
     def compiled_losses(self) -> Callable[..., Losses]:
         """Return `losses` with the network compiled; the noise levels are chosen outside it, on the CPU."""
-        self.network.compile(dynamic=False)
+        (self.network.network if self.knows_values else self.network).compile(dynamic=False)
         return self.losses
 
     def prior(self, seed: int, count: int = 1, first: int = 0) -> Images:

@@ -33,6 +33,7 @@ SIZES = {
     "tiny": Size((8, 16, 32), condition=64),
     "small": Size((16, 48, 96)),
     "medium": Size((24, 64, 128)),
+    "fine": Size((64, 96, 128), attention=False),
     "base": Size((64, 128, 256), blocks=2, condition=256),
     "report": Size((32, 64, 128), blocks=2, condition=256, attention=False),
 }
@@ -46,16 +47,17 @@ class UNet(nn.Module):
     Args:
         size: how large it is.
         classes: labels that it knows besides the null label; 0 for a network without labels.
-        channels: of the images.
+        inputs: channels of what it sees.
+        outputs: channels of what it answers; None is as many.
     """
 
-    def __init__(self, size: Size, classes: int = 0, channels: int = 1) -> None:
+    def __init__(self, size: Size, classes: int = 0, inputs: int = 1, outputs: int | None = None) -> None:
         super().__init__()
         self.patch, self.blocks = size.patch, size.blocks
         first, last, condition = size.channels[0], size.channels[-1], size.condition
         self.noise_level = NoiseLevel(condition)
         self.label = _embedding(classes + 1, condition) if classes else None
-        self.stem = nn.Conv2d(channels * size.patch**2, first, 3, padding=1)
+        self.stem = nn.Conv2d(inputs * size.patch**2, first, 3, padding=1)
         self.shrink = nn.ModuleList(
             nn.Conv2d(above, below, 3, stride=2, padding=1) for above, below in pairwise(size.channels)
         )
@@ -68,15 +70,15 @@ class UNet(nn.Module):
         )
         self.middle = ResBlock(last, last, condition)
         self.attention = Attention(last) if size.attention else nn.Identity()
-        self.head = nn.Conv2d(first, channels * size.patch**2, 3, padding=1)
+        self.head = nn.Conv2d(first, (outputs or inputs) * size.patch**2, 3, padding=1)
         zero_init(self.head)
 
     def forward(
         self,
-        x: Float[Tensor, "b c h w"],
+        x: Float[Tensor, "b inputs h w"],
         log_snr: Float[Tensor, " #b"],
         labels: Labels | None = None,
-    ) -> Float[Tensor, "b c h w"]:
+    ) -> Float[Tensor, "b outputs h w"]:
         """Return the prediction for images of these noise levels and, in a conditional network, labels.
 
         One noise level may stand for all images. A label may be a mixture, a share of each class and of the
@@ -116,7 +118,7 @@ def build(options: DiffusionOptions) -> UNet:
     if options.width:
         size = replace(size, channels=tuple(options.width * c // size.channels[0] for c in size.channels))
     size = replace(size, blocks=options.blocks or size.blocks, patch=options.patch or size.patch)
-    return UNet(size, options.classes, options.shape[0])
+    return UNet(size, options.classes, options.inputs, options.outputs)
 
 
 def _embedding(labels: int, width: int) -> nn.Embedding:

@@ -72,6 +72,7 @@ class Trainer:
         compiled: bool = False,
     ) -> None:
         self.model, self.recipe, self.seed = model.train(), recipe, seed
+        model.begin(data.train.images)
         self.device = model.device
         self.train_set, self.validation_set = data.train.to(self.device), data.validation.to(self.device)
         self.steps_per_epoch = math.ceil(len(self.train_set) / recipe.batch_size)

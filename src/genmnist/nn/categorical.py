@@ -1,0 +1,159 @@
+"""A network that answers with the probability of every value that a pixel may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from genmnist.diffusion import categorical
+from genmnist.errors import UsageError
+from genmnist.families.ddpm import DiffusionOptions
+from genmnist.nn.unet import Labels
+
+Images = Float[Tensor, "b c h w"]
+
+
+class Judged(NamedTuple):
+    """What becomes of known images: the loss, the posterior means, and the surprise of each pixel in nats."""
+
+    loss: Float[Tensor, ""]
+    mean: Images
+    nats: Images
+
+
+class Categorical(nn.Module):
+    """A network of the contract `(x, log_snr, labels=None)` that answers the mean of a posterior over values.
+
+    The network inside says what the values of a pixel depend on elsewhere: `features` numbers a channel, from
+    which a linear map makes log-probabilities, added to the histogram of the data. It sees the noisy image
+    and beside it, in each channel, the posterior mean under the histogram alone and the posterior probability
+    of black. An answer of zeros leaves the histogram, which is where training starts.
+
+    Args:
+        network: takes `options.inputs` channels and answers with `options.outputs`.
+        options: of the diffusion model.
+    """
+
+    histogram: Float[Tensor, "c values"]  # log-probabilities
+
+    def __init__(self, network: nn.Module, options: DiffusionOptions) -> None:
+        super().__init__()
+        channels, values = options.shape[0], options.values
+        self.network = network
+        self.features = options.outputs // channels
+        self.readout = nn.Parameter(categorical.waves(values, self.features))
+        self.register_buffer("histogram", torch.zeros(channels, values))
+
+    @property
+    def values(self) -> int:
+        """Return how many values a pixel may have."""
+        return len(self.readout)
+
+    def begin(self, clean: Int64[Tensor, "b c h w"]) -> None:
+        """Start from the histogram of images, whose pixels are numbers of values, unless there is one."""
+        if not self.histogram.any():
+            self.histogram.copy_(categorical.histogram(clean, self.values))
+
+    def forward(self, x: Images, log_snr: Float[Tensor, " #b"], labels: Labels | None = None) -> Images:
+        """Return the posterior mean of variance-preserving noisy images."""
+        level = categorical.levels(self.values, x.device)
+        return self._judge(x, log_snr, labels, lambda logits: logits.softmax(-1) @ level)
+
+    def log_probability(
+        self,
+        x: Images,
+        log_snr: Float[Tensor, " #b"],
+        clean: Int64[Tensor, "b c h w"],
+        labels: Labels | None = None,
+    ) -> Images:
+        """Return the log-probability of the values that pixels have, in nats."""
+        truth = iter(_rows(clean).split(self._at_a_time(x)))
+        return self._judge(
+            x,
+            log_snr,
+            labels,
+            lambda logits: logits.log_softmax(-1).gather(-1, next(truth)[..., None])[..., 0],
+        )
+
+    def judge(
+        self,
+        x: Images,
+        log_snr: Float[Tensor, " b"],
+        clean: Int64[Tensor, "b c h w"],
+        error: Float[Tensor, " b"],
+        surprise: float,
+        labels: Labels | None = None,
+    ) -> Judged:
+        """Return the loss that training minimises: the mean over pixels of what `Judgement` says.
+
+        Args:
+            x: noisy images, variance preserving.
+            log_snr: the noise level of each.
+            clean: the numbers of the values of the images without noise.
+            error: the weight of the squared error of each image's posterior mean.
+            surprise: the weight of the cross-entropy, in nats.
+            labels: those of the images, for a network that knows labels.
+        """
+        features = self._features(x, log_snr, labels)
+        with torch.autocast(x.device.type, enabled=False):
+            loss, mean, nats = categorical.Judgement.apply(
+                features, self.readout, self.histogram, _rows(x), log_snr, _rows(clean), error, surprise
+            )
+        return Judged(loss, _images(mean, x), _images(nats, x))
+
+    def _judge(
+        self, x: Images, log_snr: Tensor, labels: Labels | None, answer: Callable[[Tensor], Tensor]
+    ) -> Images:
+        """Return an answer for every pixel from the logits of its values, a few images at a time."""
+        features, size = self._features(x, log_snr, labels), self._at_a_time(x)
+        log_snr = log_snr.expand(len(x))
+        with torch.autocast(x.device.type, enabled=False):
+            parts = zip(*(part.split(size) for part in (features, _rows(x), log_snr)), strict=True)
+            found = [
+                answer(categorical.posterior(seen @ self.readout.T + self.histogram, rows, level))
+                for seen, rows, level in parts
+            ]
+        return _images(torch.cat(found), x)
+
+    def _features(self, x: Images, log_snr: Tensor, labels: Labels | None) -> Float[Tensor, "b n c features"]:
+        given = () if labels is None else (labels,)
+        seen = torch.cat((x, *self._informed(x, log_snr.expand(len(x)))), 1)
+        found = self.network(seen, log_snr, *given)
+        b, c, h, w = x.shape
+        wanted = (b, c * self.features, h, w)
+        if not isinstance(found, Tensor) or found.shape != wanted:
+            said = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UsageError(
+                f"the `network` answers {said} to images of {list(seen.shape)}: with the target categorical "
+                f"it must answer {list(wanted)}, {self.features} numbers a channel"
+            )
+        return found.permute(0, 2, 3, 1).reshape(b, h * w, c, self.features).float()
+
+    @torch.no_grad()
+    def _informed(self, x: Images, log_snr: Tensor) -> tuple[Images, Images]:
+        """Return what noisy pixels say by themselves: their posterior mean, and how likely they are black."""
+        level, size = categorical.levels(self.values, x.device), self._at_a_time(x)
+        means, black = [], []
+        for rows, at in zip(_rows(x).split(size), log_snr.split(size), strict=True):
+            p = categorical.posterior(self.histogram.expand(*rows.shape, -1), rows, at).softmax(-1)
+            means.append(p @ level)
+            black.append(2 * p[..., 0] - 1)
+        return _images(torch.cat(means), x), _images(torch.cat(black), x)
+
+    def _at_a_time(self, x: Images) -> int:
+        return categorical.at_a_time(x[0].numel(), self.values, x.device)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return images [b, c, h, w] as rows of pixels, [b, h w, c]."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _images(rows: Tensor, like: Tensor) -> Tensor:
+    """Return rows of pixels as images of the shape of `like`."""
+    b, c, h, w = like.shape
+    return rows.view(b, h, w, c).permute(0, 3, 1, 2)
