@@ -163,7 +163,7 @@ def command(family: Family) -> Callable[..., None]:
                     family.name, preset, options=model, recipe=recipe, steps=steps, budget=seconds,
                     start=start, seed=seed, **given | {"dataset": data.dataset or "mnist"}, device=device,
                     precision=precision, threads=threads, compiled=compiled, deterministic=deterministic,
-                    out=out, sample_every=sample_every, save_every=save_seconds or 0, listen=listen,
+                    out=out, sample_every=sample_every, save_every=save_seconds, listen=listen,
                 )  # fmt: skip
         _show(run, output)
 

@@ -6,11 +6,17 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, overload
 
 from genmnist.errors import UsageError
 
 
+@overload
+def duration(given: str | float) -> float: ...
+@overload
+def duration(given: None) -> None: ...
+@overload
+def duration(given: str | float | None) -> float | None: ...
 def duration(given: str | float | None) -> float | None:
     """Return the seconds in `90`, `90s`, `10m`, `1h30m`, or in a number. Raises UsageError."""
     if given is None:

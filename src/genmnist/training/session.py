@@ -138,7 +138,7 @@ def train(
             .suited(place.type)
             .asdict(),
             recipe=learned.asdict(),
-            steps=plan and plan.steps,
+            steps=plan.steps if plan else None,
             plan=str(plan) if plan and plan.corrected else "",
             budget=budget,
             start=source and source[1],
