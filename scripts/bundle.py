@@ -1,6 +1,6 @@
 """Put the model of a finished run into the package, in half precision, with its model card.
 
-python scripts/bundle.py RUN "the command that made it"
+python scripts/bundle.py RUN "the command that made it" [NAME]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+from torch import Tensor
 
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.files import write_text
@@ -20,10 +21,10 @@ from genmnist.runs.find import WEIGHTS
 from genmnist.runs.folder import Run
 
 
-def bundle(run: Run, command: str, weights: Path = WEIGHTS) -> Path:
+def bundle(run: Run, command: str, name: str = "", weights: Path = WEIGHTS) -> Path:
     """Write the weights, their card and what is known of their training; return the file of the weights.
 
-    They are called after the family, and after the variant of it, if they are one: `classifier-noisy`.
+    They are called after the family, and by the name, or the variant of it that they are: `classifier-noisy`.
     """
     if not run.finished:
         raise UsageError(f"{run.folder} has not finished")
@@ -31,10 +32,10 @@ def bundle(run: Run, command: str, weights: Path = WEIGHTS) -> Path:
     if not isinstance(header, ModelHeader):
         raise GenmnistError(f"{run.model_file} is no model")
     training = msgspec.structs.replace(header.training, data_dir=None)
-    variant = FAMILIES[header.family].variant(header.options)
-    path = weights / f"{header.family}{variant and f'-{variant}'}.safetensors"
+    name = name or FAMILIES[header.family].variant(header.options)
+    path = weights / f"{header.family}{name and f'-{name}'}.safetensors"
     kept = msgspec.structs.replace(header, training=training)
-    checkpoint.write(path, kept, {name: tensor.half() for name, tensor in tensors.items()})
+    checkpoint.write(path, kept, {name: halved(tensor) for name, tensor in tensors.items()})
     write_text(path.with_suffix(".md"), card(run, command, path))
     # How it came about, for the report page: its metrics and its samples by epoch.
     shutil.copyfile(run.metrics_file, path.with_suffix(".jsonl"))
@@ -42,6 +43,11 @@ def bundle(run: Run, command: str, weights: Path = WEIGHTS) -> Path:
         shutil.copyfile(run.by_epoch_file, path.with_suffix(".png"))
     print(f"wrote {path} ({path.stat().st_size:,} bytes) and its card")
     return path
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """Return a tensor of real numbers in half precision, any other as it is."""
+    return tensor.half() if tensor.is_floating_point() else tensor
 
 
 def card(run: Run, command: str, path: Path) -> str:
@@ -67,6 +73,6 @@ def card(run: Run, command: str, path: Path) -> str:
 
 if __name__ == "__main__":
     try:
-        bundle(Run.open(sys.argv[1]), sys.argv[2])
-    except (GenmnistError, IndexError) as error:
+        bundle(Run.open(sys.argv[1]), *sys.argv[2:4])
+    except (GenmnistError, IndexError, TypeError) as error:
         sys.exit(f"bundle: {error}")
