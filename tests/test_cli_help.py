@@ -101,7 +101,7 @@ def test_a_preset_shows_all_its_values(genmnist: Command) -> None:
 @pytest.mark.parametrize(
     ("line", "among"),
     [
-        ("train ddpm --preset ", ["fast", "best", "report"]),
+        ("train ddpm --preset ", ["fast", "best", "likelihood", "report"]),
         ("sample ddpm --sampler d", ["dpm-solver", "ddim"]),
         ("train vae --dataset k", ["kmnist"]),
         ("train vae --optimizer ", ["adam", "adamw", "muon"]),

@@ -123,7 +123,13 @@ def test_targets_are_their_definitions() -> None:
     clean, noise, alpha, sigma = (torch.tensor(x, dtype=torch.float64) for x in (0.3, -1.2, 0.8, 0.6))
     made = {name: target(name, clean, noise, alpha, sigma).item() for name in TARGETS.names()}
     assert made == pytest.approx(
-        {"epsilon": -1.2, "x0": 0.3, "v": 0.8 * -1.2 - 0.6 * 0.3, "flow": -1.2 - 0.3}
+        {
+            "epsilon": -1.2,
+            "x0": 0.3,
+            "v": 0.8 * -1.2 - 0.6 * 0.3,
+            "flow": -1.2 - 0.3,
+            "categorical": 0.3,  # the mean of its values
+        }
     )
 
 

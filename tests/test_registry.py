@@ -19,6 +19,7 @@ from genmnist.data import DOWNLOADS, Splits
 from genmnist.diffusion import samplers
 from genmnist.diffusion.schedules import CLEAN, Schedule
 from genmnist.diffusion.spacings import spaced
+from genmnist.diffusion.times import Spread
 from genmnist.diffusion.targets import Denoised
 from genmnist.errors import UsageError
 from genmnist.families import Family
@@ -165,7 +166,8 @@ def test_targets_and_weights(name: str, weight: str) -> None:
 
 @pytest.mark.parametrize("name", TIMES.names())
 def test_times(name: str) -> None:
-    t = TIMES[name](SCHEDULES["cosine"](100), torch.linspace(0.01, 0.99, 50, dtype=torch.float64))
+    known = (Spread(),) if TIMES.facts(name).get("adapts") else ()
+    t = TIMES[name](SCHEDULES["cosine"](100), torch.linspace(0.01, 0.99, 50, dtype=torch.float64), *known)
     assert t.shape == (50,)
     assert t.min() >= 0
     assert t.max() <= 99
