@@ -19,8 +19,8 @@ from genmnist.data import DOWNLOADS, Splits
 from genmnist.diffusion import samplers
 from genmnist.diffusion.schedules import CLEAN, Schedule
 from genmnist.diffusion.spacings import spaced
-from genmnist.diffusion.times import Spread
 from genmnist.diffusion.targets import Denoised
+from genmnist.diffusion.times import Spread
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.families.ddpm import DiffusionOptions
