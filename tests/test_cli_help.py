@@ -71,7 +71,7 @@ def test_what_people_come_for_stands_first() -> None:
     names = re.findall(r"^│ ([a-z-]+) ", run("--help").output, re.MULTILINE)
     assert [name for name in names if not name.startswith("-")] == [
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "evaluate",
-        "report", "compare",
+        "score", "report", "compare",
         "info", "data", "doctor",
     ]  # fmt: skip
 
@@ -101,7 +101,7 @@ def test_a_preset_shows_all_its_values(genmnist: Command) -> None:
 @pytest.mark.parametrize(
     ("line", "among"),
     [
-        ("train ddpm --preset ", ["fast", "best", "report"]),
+        ("train ddpm --preset ", ["fast", "best", "likelihood", "report"]),
         ("sample ddpm --sampler d", ["dpm-solver", "ddim"]),
         ("train vae --dataset k", ["kmnist"]),
         ("train vae --optimizer ", ["adam", "adamw", "muon"]),
