@@ -69,7 +69,7 @@ class Request:
 
     @property
     def turns(self) -> tuple[int, ...]:
-        """Return the labels of the images, in turn: those asked for, else all that the model has seen."""
+        """Return the labels of the images in turn, those asked for or else all that the model has seen."""
         return self.labels or tuple(label for label, name in enumerate(self.names) if name)
 
     def sequence(self, first: int, count: int) -> Int64[Tensor, " count"] | None:
