@@ -81,6 +81,8 @@ bench: setup
 	$(BIN)/python bench/ddpm_sampling.py
 	$(BIN)/python bench/cfg_sampling.py
 	$(BIN)/python bench/guidance.py --figure docs/images/guidance.png
+	$(BIN)/python bench/compression.py
+	$(BIN)/python bench/outliers.py
 
 # Train again what ships in the package: two hours and a half. The classifier is left as it is: every distance that was
 # ever measured rests on its weights. (It came from `genmnist train classifier`, by the same script.)

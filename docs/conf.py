@@ -17,6 +17,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_use_rtype = False
+napoleon_attr_annotations = False  # shapes are strings, which it would look up
 html_theme = "furo"
 html_title = "genmnist"
 exclude_patterns = ["_build"]

@@ -222,7 +222,7 @@ def sentence(action: Callable[[], object]) -> str:
 def test_what_makes_no_sense(few: Splits) -> None:
     images = few.test.images[:2]
     plain = Diffusion(DiffusionOptions(size="tiny"))
-    assert "only a model with the target categorical" in sentence(lambda: last(plain, images))
+    assert "only a diffusion model with the target categorical" in sentence(lambda: last(plain, images))
     assert "other values than the 4" in sentence(lambda: last(made(values=4), images))
     assert "28 x 28" in sentence(lambda: last(made((1, 8, 8)), images))
     assert "`looks` must be 1" in sentence(lambda: last(made(), images, looks=0))

@@ -13,7 +13,7 @@ from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.version import __version__
 
 if TYPE_CHECKING:
-    from genmnist.api import evaluate, info, load, report, resume, train
+    from genmnist.api import evaluate, info, load, report, resume, score, train
     from genmnist.registry import plugin
     from genmnist.runs.find import find
     from genmnist.runs.folder import Run
@@ -31,11 +31,12 @@ __all__ = [
     "plugin",
     "report",
     "resume",
+    "score",
     "train",
 ]
 
 _LAZY = {
-    **dict.fromkeys(("evaluate", "info", "load", "report", "resume", "train"), "genmnist.api"),
+    **dict.fromkeys(("evaluate", "info", "load", "report", "resume", "score", "train"), "genmnist.api"),
     "Run": "genmnist.runs.folder",
     "find": "genmnist.runs.find",
     "plugin": "genmnist.registry",

@@ -13,6 +13,7 @@ from genmnist.data import as_splits
 from genmnist.device import choose_device, describe_machine
 from genmnist.errors import UsageError
 from genmnist.models import VAE, Classifier, ConditionalDiffusion, Diffusion, Generator, Model
+from genmnist.models.request import check_whole
 from genmnist.options import Options
 from genmnist.registry import plugin
 from genmnist.runs import checkpoint
@@ -23,6 +24,7 @@ from genmnist.training.session import resume, train
 from genmnist.version import versions
 
 if TYPE_CHECKING:
+    from genmnist.evaluation.scores import Terms
     from genmnist.evaluation.suite import Evaluation
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "plugin",
     "report",
     "resume",
+    "score",
     "train",
     "versions",
 ]
@@ -169,6 +172,48 @@ def evaluate(
         machine=describe_machine(),
     )
     return replace(measured, document=document)
+
+
+def score(
+    model: Model,
+    images: Any,
+    labels: Any = None,
+    *,
+    looks: int = 32,
+    seed: int = 0,
+    batch_size: int = 16,
+    watch: Callable[[int], None] = lambda done: None,
+) -> Terms:
+    """Measure how likely a model holds each image to be, in bits per dimension: fewer are likelier.
+
+    Args:
+        model: a diffusion model with the target categorical, such as `genmnist.load("ddpm",
+            "bundled:likelihood")`.
+        images: uint8, grey [n, h, w] or colour [n, h, w, 3], of the model's shape; of NumPy or tensors.
+        labels: integers [n] for a model with labels; None: they may be any.
+        looks: at how many noise levels to look at each image; the estimate has no bias for any number.
+        seed: fixes the noise, and which noise levels.
+        batch_size: images at a time.
+        watch: called with how many images are done.
+
+    Returns:
+        The terms of the bound by image: `bits` is their sum, `levels` its profile over noise levels.
+
+    Raises:
+        UsageError: the model does not know values, or images, labels or numbers do not fit.
+    """
+    from genmnist.data.adopt import take_arrays
+    from genmnist.evaluation import scores
+
+    if not isinstance(model, Diffusion):
+        raise UsageError(scores.NO_LIKELIHOOD)
+    taken, own = take_arrays(images, labels, "what is to be scored")
+    for name, number in (("looks", looks), ("batch_size", batch_size)):
+        check_whole(name, number, 1)
+    check_whole("seed", seed, 0)
+    for found in scores.terms(model, taken, own, looks, seed=seed, batch_size=batch_size):
+        watch(len(found.prior))
+    return found
 
 
 def report(

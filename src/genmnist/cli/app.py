@@ -19,6 +19,7 @@ from genmnist.cli import (
     report,
     reverse_trace,
     sample,
+    score,
     train,
     traverse,
 )
@@ -41,6 +42,7 @@ _BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
     "evaluate": ("Measure a model, or images from anywhere.", evaluate.command),
 }
 _OTHERS: dict[str, Callable[..., None]] = {
+    "score": score.score,
     "report": report.report,
     "compare": compare.compare,
     "info": info.info,

@@ -49,7 +49,7 @@ class Group(TyperGroup):
 
     order: Sequence[str] = (
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "evaluate",
-        "report", "compare", "info", "data", "doctor",
+        "score", "report", "compare", "info", "data", "doctor",
     )  # fmt: skip
 
     def get_params(self, ctx: Any) -> list[Any]:

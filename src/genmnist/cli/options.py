@@ -169,8 +169,12 @@ class Common:
     quiet: Quiet = False
     as_json: Json = False
 
-    def load(self, found: Found, family: str, output: Output) -> AnyModel:
-        """Load the model that was found, and say which it is. Raises GenmnistError if it cannot be."""
+    def load(self, found: Found, family: str | None, output: Output) -> AnyModel:
+        """Load the model that was found, of whichever family or of the one named, and say which it is.
+
+        Raises:
+            GenmnistError: it cannot be loaded.
+        """
         from genmnist import api
 
         model = api.load_found(found, family, self.device, self.precision)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
 
 from genmnist.data.dataset import Dataset, Splits
 from genmnist.data.facts import MAX_SIDE
@@ -83,6 +85,20 @@ def _arrays(pair: Any, name: str, split: str) -> Arrays:
             f"`images, labels = images[:{least}], labels[:{least}]` if the rest is to go"
         )
     return images, labels
+
+
+def take_arrays(
+    images: Any, labels: Any, name: str
+) -> tuple[UInt8[Tensor, "n h w *rgb"], Int64[Tensor, " labels"] | None]:
+    """Return images from Python, of NumPy or tensors, in genmnist's form, and their labels, if there are any.
+
+    Raises:
+        UsageError: they are something else; the sentence gives the line that mends them.
+    """
+    if not _is_array(images):
+        raise UsageError(f"{name} must be an array, uint8 [n, h, w] or [n, h, w, 3], not {_kind(images)}")
+    taken = torch.from_numpy(_images(images, name))
+    return taken, None if labels is None else torch.from_numpy(_labels(labels, name))
 
 
 def take_images(images: npt.NDArray[Any], name: str) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:

@@ -71,11 +71,23 @@ def read(path: str | Path) -> Found:
 
 def _folder(folder: Path) -> Found:
     """Return the pictures in a folder and in those within it, in the order of their names."""
-    paths = [Path(place, file) for place, _, files in sorted(os.walk(folder)) for file in sorted(files)]
-    pictures = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    pictures = _pictures(folder)
     if not pictures:
         raise GenmnistError(f"{folder} has no pictures: name a folder of PNG files, or an .npz file")
     return Found(torch.from_numpy(read_pictures(pictures)), None, (f"its {len(pictures)} pictures, by name",))
+
+
+def _pictures(folder: Path) -> list[Path]:
+    paths = [Path(place, file) for place, _, files in sorted(os.walk(folder)) for file in sorted(files)]
+    return [path for path in paths if path.suffix.lower() in SUFFIXES]
+
+
+def names(path: str | Path, count: int) -> tuple[str, ...]:
+    """Return what to call the images that `read` returned: pictures by their paths, others by number."""
+    place = Path(path)
+    if place.is_dir():
+        return tuple(picture.relative_to(place).as_posix() for picture in _pictures(place))
+    return tuple(map(str, range(count)))
 
 
 def _arrays(path: Path) -> dict[str, Any]:

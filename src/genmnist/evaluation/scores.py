@@ -28,6 +28,11 @@ Images = UInt8[Tensor, "n h w *rgb"]
 Labels = Int64[Tensor, " labels"]
 PerImage = Float64[Tensor, " n"]
 
+NO_LIKELIHOOD = (
+    "only a diffusion model with the target categorical says how likely an image is, such as `model` "
+    "bundled:likelihood"
+)
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -168,10 +173,7 @@ def _score(
 def check_values(model: Diffusion, images: Images) -> None:
     """Raise UsageError unless the model knows values, and these bytes are among them."""
     if not model.knows_values:
-        raise UsageError(
-            "only a model with the target categorical says how likely an image is, such as `model` "
-            "bundled:likelihood"
-        )
+        raise UsageError(NO_LIKELIHOOD)
     values = model.options.values
     known = ((categorical.levels(values) + 1) / 2 * 255).round().to(images.dtype)
     if not torch.isin(images, known.to(images.device)).all():

@@ -162,15 +162,31 @@ class Diffusion(Latent):
         Raises:
             UsageError: this model does not know values.
         """
+        seen = self._seen(x, t)
+        with self.computing():
+            found: Tensor = self.network.log_probability(*seen, clean, labels)
+        return -found.flatten(1).sum(1)
+
+    def log_probabilities(
+        self, x: Images, t: float, labels: Labels | None = None
+    ) -> Float[Tensor, "b c h w values"]:
+        """Return log p(x_0 | x_t) of every value that a pixel may have, in nats: at timestep 0, the decoder.
+
+        Raises:
+            UsageError: this model does not know values.
+        """
+        seen = self._seen(x, t)
+        with self.computing():
+            found: Tensor = self.network.log_probabilities(*seen, labels)
+        return found
+
+    def _seen(self, x: Images, t: float) -> tuple[Images, Float[Tensor, " 1"]]:
+        """Return x_t as a network that knows values sees it, and its log-SNR. Raises UsageError."""
         if not self.knows_values:
             raise UsageError("only a model with the target categorical says how likely a value is")
         levels = torch.stack((self.schedule.alpha(t), self.schedule.sigma(t))).float()
         alpha, sigma = levels.view(2, 1, 1, 1, 1).to(x.device)
-        with self.computing():
-            found: Tensor = self.network.log_probability(
-                x / torch.hypot(alpha, sigma), 2 * (alpha / sigma).log().flatten(), clean, labels
-            )
-        return -found.flatten(1).sum(1)
+        return x / torch.hypot(alpha, sigma), 2 * (alpha / sigma).log().flatten()
 
     def denoise(self, x: Images, t: float, labels: Labels | None = None) -> Denoised:
         """Return the clean images and the noise that the network sees in images at timestep `t`."""

@@ -79,6 +79,12 @@ class Categorical(nn.Module):
             lambda logits: logits.log_softmax(-1).gather(-1, next(truth)[..., None])[..., 0],
         )
 
+    def log_probabilities(
+        self, x: Images, log_snr: Float[Tensor, " #b"], labels: Labels | None = None
+    ) -> Float[Tensor, "b c h w values"]:
+        """Return the log-probability of every value that each pixel may have, in nats."""
+        return self._judge(x, log_snr, labels, lambda logits: logits.log_softmax(-1))
+
     def judge(
         self,
         x: Images,
@@ -107,7 +113,7 @@ class Categorical(nn.Module):
 
     def _judge(
         self, x: Images, log_snr: Tensor, labels: Labels | None, answer: Callable[[Tensor], Tensor]
-    ) -> Images:
+    ) -> Float[Tensor, "b c h w *each"]:
         """Return an answer for every pixel from the logits of its values, a few images at a time."""
         features, size = self._features(x, log_snr, labels), self._at_a_time(x)
         log_snr = log_snr.expand(len(x))
@@ -154,6 +160,6 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _images(rows: Tensor, like: Tensor) -> Tensor:
-    """Return rows of pixels as images of the shape of `like`."""
+    """Return rows of pixels, with whatever belongs to each, as images of the shape of `like`."""
     b, c, h, w = like.shape
-    return rows.view(b, h, w, c).permute(0, 3, 1, 2)
+    return rows.view(b, h, w, c, *rows.shape[3:]).movedim(3, 1)
