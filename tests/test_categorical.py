@@ -5,18 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor
 
+from genmnist import api
 from genmnist.data import Splits
 from genmnist.diffusion import categorical
 from genmnist.diffusion.schedules import log_snr
 from genmnist.diffusion.times import Spread, adaptive, stratified
 from genmnist.errors import UsageError
-from genmnist.evaluation import scores
+from genmnist.evaluation import distances, scores, suite
+from genmnist.evaluation.document import is_sound
 from genmnist.evaluation.scores import Terms
 from genmnist.families import Recipe
 from genmnist.families.cfg import ConditionalOptions
@@ -228,3 +232,33 @@ def test_what_makes_no_sense(few: Splits) -> None:
     assert "`looks` must be 1" in sentence(lambda: last(made(), images, looks=0))
     assert "`steps` must be 1" in sentence(lambda: last(made(), images, steps=0))
     assert "no images" in sentence(lambda: last(made(), images[:0]))
+
+
+def test_an_evaluation_has_the_bound_by_level_and_that_of_a_chain(few: Splits) -> None:
+    model = made()
+    model.begin(few.train.images)
+    effort = replace(suite.QUICK, scored=6, looks=4, chained=3, steps=50)
+    task = suite.Task(
+        model,
+        few,
+        distances.bundled_features(torch.device("cpu")),
+        effort,
+        lambda stage, share: None,
+        0,
+        None,
+    )
+    name, found = suite.MEASURES["likelihood"](task)
+    assert name == "likelihood"
+    assert is_sound(found)
+    bound, chain = found.bound, found.chain
+    assert (bound.images, len(bound.levels), chain.images, chain.steps) == (6, 4, 3, 50)
+    parts = bound.prior + bound.reconstruction + sum(level.bits for level in bound.levels)
+    assert bound.bits == pytest.approx(parts)
+    assert sum(level.width for level in bound.levels) == pytest.approx(21.3)
+    assert found.exact is None
+    assert "exact" not in msgspec.to_builtins(found)
+
+
+def test_a_chain_is_of_models_that_know_values() -> None:
+    plain = Diffusion(DiffusionOptions(size="tiny"))
+    assert "`likelihood_steps` is for" in sentence(lambda: api.evaluate(plain, likelihood_steps=9))
