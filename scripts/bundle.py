@@ -73,6 +73,6 @@ def card(run: Run, command: str, path: Path) -> str:
 
 if __name__ == "__main__":
     try:
-        bundle(Run.open(sys.argv[1]), *sys.argv[2:4])
-    except (GenmnistError, IndexError, TypeError) as error:
+        bundle(Run.open(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")
+    except (GenmnistError, IndexError) as error:
         sys.exit(f"bundle: {error}")
