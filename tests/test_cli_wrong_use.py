@@ -69,7 +69,10 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("info", "absent"), "there is no absent"),
     (("data", "--data-dir", "absent"), "not a folder"),
     (("frobnicate",), "No such command"),
-    (("sample", "ddpm", "--steps", "0"), "--steps must be a whole number between 1 and 10000, not 0"),
+    (
+        ("sample", "ddpm", "--steps", "0"),
+        "--steps must be a whole number between 1 and the timesteps of the model, not 0",
+    ),
     (("sample", "ddpm", "--eta", "0.5"), "--eta is for the --sampler ddim: dpm-solver has none"),
     (
         ("sample", "cfg", "--variance", "beta-tilde"),

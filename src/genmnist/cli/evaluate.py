@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -30,15 +31,31 @@ Features = Annotated[
         autocompletion=complete.models,
     ),
 ]
-LikelihoodSteps = Annotated[
-    int | None,
-    typer.Option(
-        help="Steps of the chain in discrete time, of a model with the target categorical.",
-        show_default="500",
-        min=1,
-        max=100_000,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class NoLikelihood:
+    """A model without a chain in discrete time."""
+
+    @property
+    def likelihood_steps(self) -> int | None:
+        """Return how many steps the chain has."""
+        return None
+
+
+@dataclass(frozen=True)
+class Likelihood(NoLikelihood):
+    """A model whose likelihood may be bounded in discrete time, too."""
+
+    likelihood_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps of the chain in discrete time, of a model with the target categorical.",
+            show_default="500",
+            min=1,
+            max=100_000,
+        ),
+    ] = None
 
 
 def command(family: Family) -> Callable[..., None]:
@@ -53,13 +70,13 @@ def command(family: Family) -> Callable[..., None]:
                 "--num",
                 "-n",
                 help="How many samples to draw; what else is measured stays.",
-                show_default="10000, quick 1000",
+                show_default="10000; 1000 with --quick",
                 min=6,
                 max=60_000,
             ),
         ] = None,
         quick: Quick = False,
-        likelihood_steps: LikelihoodSteps = None,
+        chain: NoLikelihood,
         features: Features = None,
         out: Annotated[
             Path | None,
@@ -92,20 +109,23 @@ def command(family: Family) -> Callable[..., None]:
                 classifier,
                 num=num,
                 quick=quick,
-                likelihood_steps=likelihood_steps,
+                likelihood_steps=chain.likelihood_steps,
                 seed=common.seed,
                 how=chosen,
                 watch=watch,
             )
         _show(output, measured, folder, {"model": found.origin})
 
-    groups = {"common": opt.Common, "how": sampling, "data": opt.Data}
+    chain = Likelihood if "likelihood" in family.measures else NoLikelihood
+    groups = {"chain": chain, "common": opt.Common, "how": sampling, "data": opt.Data}
     examples = (
         f"evaluate {family.name} --quick",
         f"evaluate {family.name} --model runs/{family.name}/short",
         f"evaluate {family.name} --model bundled --seed 1 --out measured",
     )
-    return opt.with_options(evaluate, groups, opt.sampling_default(sampling), "What to measure", examples)
+    return opt.with_options(
+        evaluate, groups, opt.sampling_default(sampling.choose), "What to measure", examples
+    )
 
 
 def _folder(out: Path | None, run: Path | None, name: str) -> Path:
@@ -140,7 +160,7 @@ def _samples(
             show_default="one under the user's data",
         ),
     ] = None,
-    data: opt.Data,
+    data: opt.FirstData,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
     quiet: opt.Quiet = False,
@@ -178,7 +198,7 @@ def _samples(
 
 samples = opt.with_options(
     _samples,
-    {"data": opt.Data},
+    {"data": opt.FirstData},
     panel="What to measure",
     examples=(
         "evaluate samples digits.npz",

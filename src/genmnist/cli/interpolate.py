@@ -9,7 +9,7 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
-from genmnist.cli.labels import WAYS, NoLabels
+from genmnist.cli.labels import ENDS, NoLabels
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
@@ -53,7 +53,12 @@ def command(family: Family) -> Callable[..., None]:
             opt.choice("path", ("lerp", "slerp"), "lerp, the straight line, or slerp, the great circle."),
         ] = family.path,
         from_prior: Annotated[
-            bool, typer.Option("--from-prior", help="Walk between points of the prior, as for a --label.")
+            bool,
+            typer.Option(
+                "--from-prior",
+                help="Walk between points of the prior"
+                + ("." if family.labels == "none" else ", as with --label."),
+            ),
         ] = False,
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a walk; .gif: all walks in motion.")
@@ -99,10 +104,14 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, drawn.picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "data": opt.Data,
+    groups = {"common": opt.Common, "request": ENDS[family.labels], "how": sampling, "data": opt.Data,
               "look": opt.Look}  # fmt: skip
     return opt.with_options(
-        interpolate, groups, opt.sampling_default(sampling), "Which walks", _examples(family)
+        interpolate,
+        groups,
+        opt.sampling_default(deterministic or sampling.choose),
+        "Which walks",
+        _examples(family),
     )
 
 

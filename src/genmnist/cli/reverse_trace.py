@@ -72,4 +72,6 @@ def command(family: Family) -> Callable[..., None]:
         f"reverse-trace {family.name} --timesteps 900,500,100,0 --out trace.png",
         f"reverse-trace {family.name} --out trace.gif",
     )
-    return opt.with_options(reverse_trace, groups, opt.sampling_default(sampling), "What to trace", examples)
+    return opt.with_options(
+        reverse_trace, groups, opt.sampling_default(sampling.choose), "What to trace", examples
+    )

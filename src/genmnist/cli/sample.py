@@ -128,7 +128,9 @@ def command(family: Family) -> Callable[..., None]:
         "how": sampling,
         "look": opt.Look,
     }
-    return opt.with_options(sample, groups, opt.sampling_default(sampling), "What to draw", _examples(family))
+    return opt.with_options(
+        sample, groups, opt.sampling_default(sampling.choose), "What to draw", _examples(family)
+    )
 
 
 def _examples(family: Family) -> Iterator[str]:

@@ -35,12 +35,12 @@ def command(family: Family) -> Callable[..., None]:
                 "view",
                 VIEWS,
                 "factors, a row each; plane, all over that of the two most used; or codes, where images lie.",
-                "factors, of a model with two plane",
+                "factors; plane of a model with two",
             ),
         ] = None,
         steps: Annotated[
             int | None,
-            typer.Option(help="Values of each factor.", show_default="5, of a plane 15", min=2, max=64),
+            typer.Option(help="Values of each factor.", show_default="5; 15 of a plane", min=2, max=64),
         ] = None,
         span: Annotated[
             float,

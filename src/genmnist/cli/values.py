@@ -38,6 +38,11 @@ def number(text: Any, kind: type) -> Any:
         return text
 
 
+def text(value: object) -> str:
+    """Return a value as help and tables show it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def one_of(argument: str, choices: tuple[str, ...]) -> Callable[[str], str]:
     """Return a check that an argument is one of `choices`; it raises UsageError."""
 
