@@ -61,7 +61,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("sample", "vae", "--model", "absent"), "there is no absent"),
     (("sample", "vae", "--batch-size", "0"), "--batch-size"),
     (("traverse", "vae", "--from-digit", "-1"), "--from-digit"),
-    (("traverse", "vae", "--from-digit", "x"), "--from-digit"),
+    (("traverse", "vae", "--from-digit", "6,1"), "--from-digit takes one label, such as 7, not '6,1'"),
     (("traverse", "vae", "--steps", "1"), "--steps"),
     (("traverse", "vae", "--span", "inf"), "--span"),
     (("interpolate", "vae", "--space", "fourier"), "--space must be one of latent, pixel, both"),

@@ -30,7 +30,10 @@ def command(family: Family) -> Callable[..., None]:
         *,
         from_digits: Annotated[
             str | None,
-            typer.Option(metavar="A,B", help="Walk from a real test digit to another, of these labels: 6,1."),
+            typer.Option(
+                metavar="A,B",
+                help="Walk from a real test digit to another, of these labels, by number or name: 6,1.",
+            ),
         ] = None,
         request: NoLabels,
         how: dict[str, Any],
@@ -81,23 +84,17 @@ def command(family: Family) -> Callable[..., None]:
 
         from genmnist import drawing
         from genmnist.models import Latent
-        from genmnist.models.request import as_labels
 
         model = cast("Latent", common.load(found, family.name, output))
         guide = request.guide(common, output)
         real = bool(ends) or not (from_prior or labels)
         splits = find_data(model.trained, **given) if real else None
-        digits = (
-            cast("tuple[int, int]", as_labels(ends, splits.class_names))
-            if splits and ends is not None
-            else None
-        )
         rows = {"both": 2, "all": 3}.get(space, 1)
         with output.progress("interpolating", rows + 1) as advance:
             drawn = drawing.interpolation(
                 model, model.request(common.seed, labels=labels, guide=guide, how=chosen),
                 splits.test if splits else None, space=space, pairs=pairs, points=points, path=path,
-                from_digits=digits, watch=advance,
+                from_digits=ends, watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)

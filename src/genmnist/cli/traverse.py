@@ -23,8 +23,12 @@ def command(family: Family) -> Callable[..., None]:
     def traverse(
         *,
         from_digit: Annotated[
-            int | None,
-            typer.Option(help="Start from a real test digit of this label.", show_default="any", min=0),
+            str | None,
+            typer.Option(
+                metavar="LABEL",
+                help="Start from a real test digit of this label, by number or name.",
+                show_default="any",
+            ),
         ] = None,
         from_prior: Annotated[
             bool, typer.Option("--from-prior", help="Start from a point of the prior instead of a digit.")
@@ -56,6 +60,7 @@ def command(family: Family) -> Callable[..., None]:
         output = Output(f"traverse {family.name}", common.as_json, common.quiet)
         if from_digit is not None and from_prior:
             raise UsageError("`from_digit` and `from_prior` are two places to start from: give one of them")
+        start = values.label(from_digit, "from_digit") if from_digit is not None else None
         values.check_out(out, (*SUFFIXES, ".gif") if view in (None, "factors") else SUFFIXES)
         given = data.given()
         found = find(family.name, common.model)
@@ -67,7 +72,7 @@ def command(family: Family) -> Callable[..., None]:
         test = find_data(model.trained, **given).test
         with output.progress("measuring factors", len(test)) as advance:
             drawn = drawing.traversal(
-                model, test, common.seed, view=view, steps=steps, span=span, from_digit=from_digit,
+                model, test, common.seed, view=view, steps=steps, span=span, from_digit=start,
                 from_prior=from_prior, watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found), look)

@@ -97,12 +97,20 @@ def whole_numbers(text: str, argument: str) -> list[int]:
     return numbers
 
 
-def pair(text: str, argument: str) -> list[int | str]:
+def label(text: str, argument: str) -> int | str:
+    """Return the label in `7` or `cat`. Raises UsageError."""
+    found = labels(text, argument)
+    if len(found) != 1:
+        raise UsageError(f"`{argument}` takes one label, such as 7, not {text!r}")
+    return found[0]
+
+
+def pair(text: str, argument: str) -> tuple[int | str, int | str]:
     """Return the two labels in `6,1`, which `6 1` has become. Raises UsageError."""
     found = labels(text, argument)
     if len(found) != 2:
         raise UsageError(f"`{argument}` takes two labels to walk between, such as 6,1, not {text!r}")
-    return found
+    return found[0], found[1]
 
 
 def numbers(text: str, argument: str) -> list[float]:

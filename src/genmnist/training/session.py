@@ -20,6 +20,7 @@ from torch import nn
 
 from genmnist import data as sets
 from genmnist.data import Splits
+from genmnist.data.facts import class_name
 from genmnist.device import choose_device, choose_precision, computing, describe_machine
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.families.family import ModelOptions
@@ -367,8 +368,9 @@ def _carry_on(
         curves.losses(lines, run.folder / "losses.png", title, trainer.model.unit)
         if pictures := run.pictures:
             model = trainer.model
-            size, labelled = model.shape[1:], bool(model.classes)
-            progress.by_epoch(pictures, _columns(model), size, run.by_epoch_file, labelled)
+            names = model.class_names
+            seen = [class_name(names, label) for label, name in enumerate(names) if name]
+            progress.by_epoch(pictures, _columns(model), model.shape[1:], run.by_epoch_file, seen)
         recorder.summarise(run, trainer, config)
     return run
 
