@@ -17,7 +17,7 @@ from torch import Tensor
 from genmnist.diffusion.samplers import Step
 from genmnist.errors import UsageError
 from genmnist.figures import animation, curves, export, grid, latent, progress, reverse
-from genmnist.figures.style import LOOK, STYLES, Look, font
+from genmnist.figures.style import LOOK, STYLES, Look, about, font
 
 SHAPES = [(28, 28), (20, 20), (32, 32, 3), (64, 64, 3), (20, 64), (9, 5, 3), (1, 1)]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -144,6 +144,21 @@ def test_a_picture_says_how_to_make_it_again(tmp_path: Path) -> None:
         assert found.info == {}
     for kind in (b"tEXt", b"iTXt"):
         assert kind in (tmp_path / "a.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["/opt/bin/genmnist", "sample", "vae", "--title", "a b"], "genmnist sample vae --title 'a b'"),
+        (["/opt/genmnist/__main__.py", "report"], "genmnist report"),
+        (["/home/me/train.py", "--secret", "/home/me"], "train.py"),
+        ([], None),
+    ],
+)
+def test_of_a_command_only_what_is_ours_is_told(argv: list[str], command: str | None) -> None:
+    assert about(argv).get("Command") == command
+    assert "Seed" not in about(argv)
+    assert about(argv, "m", 0)["Seed"] == "0"
 
 
 def test_a_figure_says_so_in_every_format(tmp_path: Path) -> None:
@@ -342,8 +357,8 @@ def test_curves_are_drawn_of_whole_numbers_and_others(tmp_path: Path) -> None:
     seen = [{"images seen": 128 * line["epoch"], **line} for line in metrics]
     files = [
         curves.losses(metrics, tmp_path / "losses.png", "vae · $report", "nats an image"),
-        curves.compare(
-            {"a": ("vae", "val_loss", seen), "b": ("ddpm", "val_loss", seen)}, tmp_path / "compare.png"
+        curves.compare({"a": ("vae", "val_loss", seen), "b": ("ddpm", "val_loss", seen)}).save(
+            tmp_path / "compare.png"
         ),
         curves.tradeoffs(
             {"w": [(0, {"distance": 2.0, "recall": 0.5}), (3.5, {"distance": 1.0, "recall": 0.4})]},

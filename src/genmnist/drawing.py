@@ -22,7 +22,6 @@ from genmnist.figures.curves import Chart, Cloud
 from genmnist.figures.style import LOOK, SUFFIXES, Figure, Look
 from genmnist.models import VAE, Diffusion, Generator, Latent, Request
 from genmnist.models.request import unwatched
-from genmnist.version import __version__
 
 Watch = Callable[[int], None]  # called with how much is done, in images, walks or steps
 
@@ -69,11 +68,6 @@ class Drawing:
             animation.save(self.frames, path, self.seconds, bounce, about, look)
         else:
             self.figure.save(path, about, look)
-
-
-def about(command: str, model: str, seed: int) -> dict[str, str]:
-    """Return what a picture's metadata says of how to make it again."""
-    return {"Software": f"genmnist {__version__}", "Command": command, "Model": model, "Seed": str(seed)}
 
 
 @dataclass(frozen=True)

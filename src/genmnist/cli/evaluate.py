@@ -87,6 +87,7 @@ def command(family: Family) -> Callable[..., None]:
             ),
         ] = None,
         how: dict[str, Any],
+        look: opt.Look,
         common: opt.Common,
         data: opt.Data,
     ) -> None:
@@ -114,10 +115,10 @@ def command(family: Family) -> Callable[..., None]:
                 how=chosen,
                 watch=watch,
             )
-        _show(output, measured, folder, {"model": found.origin})
+        _show(output, measured, folder, common.about(found), look, {"model": found.origin})
 
     chain = Likelihood if "likelihood" in family.measures else NoLikelihood
-    groups = {"chain": chain, "common": opt.Common, "how": sampling, "data": opt.Data}
+    groups = {"chain": chain, "common": opt.Common, "how": sampling, "data": opt.Data, "look": opt.Look}
     examples = (
         f"evaluate {family.name} --quick",
         f"evaluate {family.name} --model runs/{family.name}/short",
@@ -161,6 +162,7 @@ def _samples(
         ),
     ] = None,
     data: opt.FirstData,
+    look: opt.Look,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
     quiet: opt.Quiet = False,
@@ -193,12 +195,19 @@ def _samples(
     with _stages(output) as watch:
         measured = suite.measure_images(images, splits, space, labels, watch)
     facts = {"file": str(file), "num": len(images), "versions": versions(), "machine": describe_machine()}
-    _show(output, measured, folder, facts | {"data": splits.test.name, "data_checksum": splits.checksum()})
+    _show(
+        output,
+        measured,
+        folder,
+        opt.about(str(file)),
+        look,
+        facts | {"data": splits.test.name, "data_checksum": splits.checksum()},
+    )
 
 
 samples = opt.with_options(
     _samples,
-    {"data": opt.FirstData},
+    {"data": opt.FirstData, "look": opt.Look},
     panel="What to measure",
     examples=(
         "evaluate samples digits.npz",
@@ -232,14 +241,21 @@ def _stages(output: Output) -> "Iterator[Watch]":
         yield watch
 
 
-def _show(output: Output, measured: "Evaluation", folder: Path, facts: dict[str, Any]) -> None:
+def _show(
+    output: Output,
+    measured: "Evaluation",
+    folder: Path,
+    about: dict[str, str],
+    look: opt.Look,
+    facts: dict[str, Any],
+) -> None:
     from PIL import Image
 
     from genmnist.evaluation import document, tables
     from genmnist.figures import evaluated
 
     found = measured.document.replace(command=output.document["command"], **facts)
-    pictures = evaluated.save(measured, folder)
+    pictures = evaluated.save(measured, folder, about, look)
     document.write(folder / EVALUATION, found)
     output.note(**found.asdict())
     rows = ((line.title, line.value, line.real) for line in tables.lines(found))

@@ -66,7 +66,7 @@ def command(family: Family) -> Callable[..., None]:
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a walk; .gif: all walks in motion.")
         ] = Path(f"{family.name}-interpolation.png"),
-        look: opt.Look,
+        look: opt.MovingLook,
         common: opt.Common,
         data: opt.Data,
     ) -> None:
@@ -102,7 +102,7 @@ def command(family: Family) -> Callable[..., None]:
         output.finish()
 
     groups = {"common": opt.Common, "request": ENDS[family.labels], "how": sampling, "data": opt.Data,
-              "look": opt.Look}  # fmt: skip
+              "look": opt.MovingLook}  # fmt: skip
     return opt.with_options(
         interpolate,
         groups,

@@ -6,12 +6,11 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 import typer
 
@@ -183,9 +182,12 @@ class Common:
 
     def about(self, found: Found) -> dict[str, str]:
         """Return what a picture's metadata says of how to make it again."""
-        from genmnist import drawing
+        return about(found.origin, self.seed)
 
-        return drawing.about(shlex.join(["genmnist", *sys.argv[1:]]), found.origin, self.seed)
+
+def about(model: str = "", seed: int | None = None) -> dict[str, str]:
+    """Return what a picture's metadata says of how to make it again by the command that runs."""
+    return style.about(["genmnist", *sys.argv[1:]], model, seed)
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,12 @@ class Look(style.Look):
     title: Annotated[
         str, typer.Option(help="A line above.", show_default="the figure's own", rich_help_panel=FIGURE)
     ] = ""
+
+
+@dataclass(frozen=True)
+class MovingLook(Look):
+    """How a figure or an animation is to look."""
+
     bounce: Annotated[
         bool | None,
         typer.Option(
@@ -292,7 +300,7 @@ def with_options(
             parameters += _of_options(group, _PANELS[parameter.name], default)
         else:
             hints = get_type_hints(group, include_extras=True)
-            parameters += [_keyword(f.name, hints[f.name], f.default) for f in dataclasses.fields(group)]
+            parameters += [_keyword(f.name, hints[f.name], f.default) for f in _typed(group)]
     parameters = dress([*parameters, _keyword("plugin", Plugin, None)], panel)
 
     @functools.wraps(command)
@@ -302,7 +310,7 @@ def with_options(
             if issubclass(group, Options):
                 given[name] = _values(group, given)
             else:
-                given[name] = group(**{f.name: given.pop(f.name) for f in dataclasses.fields(group)})
+                given[name] = group(**{f.name: given.pop(f.name) for f in _typed(group)})
         with _held:
             command(**given)
 
@@ -311,6 +319,12 @@ def with_options(
     expanded.examples = tuple(examples)  # type: ignore[attr-defined]
     del expanded.__wrapped__  # whose signature typer would read instead
     return expanded
+
+
+def _typed(group: type[Any]) -> list[Any]:
+    """Return the fields of a dataclass that are options: those annotated as such."""
+    hints = get_type_hints(group, include_extras=True)
+    return [field for field in dataclasses.fields(group) if get_origin(hints[field.name]) is Annotated]
 
 
 def _of_options(

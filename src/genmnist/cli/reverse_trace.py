@@ -40,7 +40,7 @@ def command(family: Family) -> Callable[..., None]:
             Path,
             typer.Option(help=".png, .pdf, .svg: a row an image; .gif: the steps of the sampler in motion."),
         ] = Path(f"{family.name}-reverse-trace.png"),
-        look: opt.Look,
+        look: opt.MovingLook,
         common: opt.Common,
     ) -> None:
         output = Output(f"reverse-trace {family.name}", common.as_json, common.quiet)
@@ -65,7 +65,7 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, drawn.picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "look": opt.Look}
+    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "look": opt.MovingLook}
     examples = (
         f"reverse-trace {family.name} --show-x0",
         *([f"reverse-trace {family.name} --label 7 --num 2"] if family.labels == "own" else ()),

@@ -53,7 +53,7 @@ def command(family: Family) -> Callable[..., None]:
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a factor; .gif: all factors in motion.")
         ] = Path(f"{family.name}-traversal.png"),
-        look: opt.Look,
+        look: opt.MovingLook,
         common: opt.Common,
         data: opt.Data,
     ) -> None:
@@ -89,5 +89,5 @@ def command(family: Family) -> Callable[..., None]:
         f"traverse {family.name} --from-digit 7",
         f"traverse {family.name} --steps 9 --span 3 --out factors.gif",
     )
-    groups = {"common": opt.Common, "data": opt.Data, "look": opt.Look}
+    groups = {"common": opt.Common, "data": opt.Data, "look": opt.MovingLook}
     return opt.with_options(traverse, groups, panel="What to traverse", examples=examples)
