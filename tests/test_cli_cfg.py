@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from conftest import Command, one_sentence, picture
+from genmnist.figures import progress
 from genmnist.runs.find import WEIGHTS
+from genmnist.runs.folder import Run
 
 TINY = ("--size", "tiny", "--batch-size", 64, "--device", "cpu")
 CELL = 90  # a digit in a picture, with the gap beside it
@@ -137,6 +139,15 @@ def test_classes_are_called_as_their_folders_are(
     words = ("sample", "cfg", "--steps", 2, "--num", 2, "--json", "--model")
     assert genmnist(*words, "of-animals", "--label", "cat", "ant").json["labels"] == [2, 0]
     assert genmnist(*words, "of-digits").json["labels"] == [3, 5]
+    heads = [">ant</text>", ">bee?</text>", ">cat</text>"]
+    for more in (("--num", 3), ("--guidance-sweep", "0,1")):
+        done = genmnist("sample", "cfg", "--steps", 2, *more, "--model", "of-animals", "--out", "s.svg")
+        assert done.status == 0, done.err
+        svg = (tmp_path / "s.svg").read_text("utf-8")
+        assert [head for head in heads if head in svg] == heads
+    found = Run.open(tmp_path / "of-animals")
+    again = progress.by_epoch(found.pictures, 3, (16, 16), tmp_path / "all.png", ["ant", "bee?", "cat"])
+    assert picture(found.by_epoch_file).tobytes() == picture(again).tobytes()
     sentence = one_sentence(genmnist("sample", "cfg", "--model", "of-animals", "--label", "dog"), 2)
     assert "there is no label 'dog': those of this model are ant, bee\\x1b, cat" in sentence
     done = genmnist("info", "of-animals")
@@ -149,6 +160,18 @@ def test_classes_are_called_as_their_folders_are(
     assert model.class_names == ("ant", "bee\x1b", "cat")
     by_name, by_number = (model.sample(2, labels=labels, steps=2) for labels in (["cat", "ant"], [2, 0]))
     assert np.array_equal(by_name, by_number)
+    here = ("--data-dir", "animals", "--json")
+    done = genmnist("train", "vae", "--steps", 2, "--latent", 2, "--out", "vae", *here)
+    assert done.status == 0, done.err
+    codes = ("vae", "--model", "vae", *here, "--out", "v.svg")
+    assert genmnist("reconstruct", *codes, "--label", "cat", "ant").json["labels"] == [2, 0]
+    svg = (tmp_path / "v.svg").read_text("utf-8")
+    assert 0 < svg.index(heads[2]) < svg.index(heads[0])
+    assert genmnist("traverse", *codes, "--from-digit", "cat").json["from_digit"] == 2
+    assert genmnist("traverse", *codes, "--view", "codes").status == 0
+    assert ">cat</text>" in (tmp_path / "v.svg").read_text("utf-8")
+    sentence = one_sentence(genmnist("traverse", *codes, "--from-digit", "dog", "--quiet"), 2)
+    assert "has no label 'dog'; it has labels ant, bee?, cat" in sentence
     walk = (
         "interpolate",
         "cfg",

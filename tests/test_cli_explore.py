@@ -125,6 +125,8 @@ def test_digits_that_the_data_do_not_have_are_named(genmnist: Command, tmp_path:
     ):
         sentence = one_sentence(genmnist(*words, "--quiet"), 2)
         assert f"mnist (test) has no image number 1 with label {label}; it has labels 0, 1, 2" in sentence
+    sentence = one_sentence(genmnist("traverse", "vae", "--from-digit", "seven", "--quiet"), 2)
+    assert "mnist (test) has no label 'seven'; it has labels 0, 1, 2" in sentence
     assert not list(tmp_path.iterdir())
 
 

@@ -42,7 +42,9 @@ def run(*words: str, **environment: str) -> Result:
 def test_every_help_shows_all_that_was_written_and_no_types(path: tuple[str, ...]) -> None:
     page = run(*path, "--help").output
     assert page == run(*path, "-h").output
-    assert not re.search(r"<(bool|int|float)|range[>\\]]|x<=|x>=", page)
+    assert not re.search(
+        r"<(bool|int|float)|range[>\\]]|x<=|x>=|default: \(|default: [0-9]+\.0\b|\[/?dim", page
+    )
     shown = re.sub(r"[│\s]+", "", page)  # texts are broken over lines, but in their order
     for parameter in command(path).params:
         if not getattr(parameter, "hidden", False):
@@ -79,10 +81,26 @@ def test_what_people_come_for_stands_first() -> None:
 def test_help_shows_the_values_of_the_default_preset() -> None:
     page = run("train", "vae", "--help").output
     for option, value in (("latent", 20), ("lr", 0.001), ("epochs", 20)):
-        assert re.search(rf"--{option} .*default: \({value}\)", page), option
-    assert "default: (report)" in page
-    assert "default: (10m)" in run("train", "ddpm", "--help").output
+        assert re.search(rf"--{option} .*default: {value}\]", page), option
+    assert "default: report]" in page
+    assert "default: 10m]" in run("train", "ddpm", "--help").output
     assert "the preset's" not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("sample cfg", {"sampler": "ddim", "eta": "the sampler's", "guidance": "0.5", "temperature": "1"}),
+        ("interpolate cfg", {"sampler": "dpm-solver", "eta": "0", "guidance": "0"}),
+        ("train cfg", {"dataset": "mnist"}),
+        ("evaluate cfg", {"dataset": "what the model saw", "likelihood-steps": "500"}),
+    ],
+)
+def test_help_shows_the_defaults_of_that_command(path: str, shown: dict[str, str]) -> None:
+    page = run(*path.split(), "--help").output
+    for option, default in shown.items():
+        assert re.search(rf"--{option} [^\[]*\[default: {re.escape(default)}\]", page), option
+    assert "--likelihood-steps" not in run("evaluate", "vae", "--help").output
 
 
 def test_a_preset_shows_all_its_values(genmnist: Command) -> None:

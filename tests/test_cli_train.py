@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import SMALL_VAE, Command, picture
+from conftest import SMALL_VAE, Command, metadata, picture
 from genmnist.runs import checkpoint
 
 
@@ -27,6 +27,10 @@ def test_a_run_leaves_what_it_should(vae_run: str, tmp_path: Path) -> None:
     ]  # fmt: skip
     picture(tmp_path / vae_run / "losses.png")
     picture(tmp_path / vae_run / "samples" / "epoch_002.png")
+    for name in ("losses.png", "samples-by-epoch.png", "samples/epoch_002.png"):
+        told = metadata(tmp_path / vae_run / name)
+        assert told["Command"].startswith("genmnist train vae --data-dir")
+        assert (told["Model"], told["Seed"]) == ("vae, preset report", "0")
     said = config(tmp_path / vae_run)
     assert said["recipe"]["epochs"] == 2
     assert said["versions"]["torch"]

@@ -61,7 +61,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("sample", "vae", "--model", "absent"), "there is no absent"),
     (("sample", "vae", "--batch-size", "0"), "--batch-size"),
     (("traverse", "vae", "--from-digit", "-1"), "--from-digit"),
-    (("traverse", "vae", "--from-digit", "x"), "--from-digit"),
+    (("traverse", "vae", "--from-digit", "6,1"), "--from-digit takes one label, such as 7, not '6,1'"),
     (("traverse", "vae", "--steps", "1"), "--steps"),
     (("traverse", "vae", "--span", "inf"), "--span"),
     (("interpolate", "vae", "--space", "fourier"), "--space must be one of latent, pixel, both"),
@@ -69,7 +69,10 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("info", "absent"), "there is no absent"),
     (("data", "--data-dir", "absent"), "not a folder"),
     (("frobnicate",), "No such command"),
-    (("sample", "ddpm", "--steps", "0"), "--steps must be a whole number between 1 and 10000, not 0"),
+    (
+        ("sample", "ddpm", "--steps", "0"),
+        "--steps must be a whole number between 1 and the timesteps of the model, not 0",
+    ),
     (("sample", "ddpm", "--eta", "0.5"), "--eta is for the --sampler ddim: dpm-solver has none"),
     (
         ("sample", "cfg", "--variance", "beta-tilde"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import CPU, Command, one_sentence, picture
+from conftest import CPU, Command, metadata, one_sentence, picture
 from genmnist.data import Dataset, Splits, arrays
 from genmnist.errors import GenmnistError
 from genmnist.evaluation import distances, samples, suite, tables
@@ -144,6 +145,7 @@ def test_evaluate_samples(genmnist: Command, tmp_path: Path, few: Splits, idx_fo
     assert document["samples"]["label_agreement"] > 0.99
     assert document["near_copies"]["share"] == 1  # they are training digits
     picture(folder / "nearest.png")
+    assert metadata(folder / "nearest.png")["Model"] == "s.npz"
     assert {path.name for path in tmp_path.iterdir()} == {"s.npz", "digits", "data"}
 
 
@@ -217,14 +219,18 @@ def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path
     assert "measured" not in ours
 
     for run, num in (("vae", 30), ("beta", 40)):
-        quick = ("--num", num, "--quick", "--data-dir", idx_folder, "--device", "cpu")
-        done = genmnist("evaluate", "vae", "--model", run, *quick)
+        quick = ("--num", num, "--quick", "--data-dir", idx_folder, "--device", "cpu", "--style", "dark")
+        measure = ("evaluate", "vae", "--model", run, *quick)
+        done = genmnist(*measure)
         assert done.status == 0, done.err
         assert "active units (n = 500)" in done.out
         assert f"Fréchet distance (n = {num})" in done.out
         assert f"{num} samples and 500 test images" in done.out  # are few, it says
         for name in ("nearest", "walks"):
-            picture(tmp_path / run / f"{name}.png")
+            assert np.asarray(picture(tmp_path / run / f"{name}.png"))[0, 0] < 50
+            said = metadata(tmp_path / run / f"{name}.png")
+            assert said["Command"] == shlex.join(["genmnist", *map(str, measure)])
+            assert (said["Model"], said["Seed"]) == (f"run {run}", "0")
     done = genmnist("compare", "vae", "beta")
     assert "no distance of one table compares" in done.out
     for num in (30, 40):
@@ -235,5 +241,10 @@ def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path
         40,
     ]
     picture(tmp_path / "compare.png")
+    assert metadata(tmp_path / "compare.png")["Command"] == "genmnist compare vae beta --json"
+    assert genmnist("compare", "vae", "beta", "--title", "Two runs", "--out", "c.svg").status == 0
+    svg = (tmp_path / "c.svg").read_text("utf-8")
+    assert ">Two runs</text>" in svg
+    assert "Command: genmnist compare vae beta --title" in svg
     (tmp_path / "vae" / "metrics.jsonl").write_text('{"epoch": 1}\n')
     assert "metrics.jsonl is damaged" in one_sentence(genmnist("compare", "vae"), 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from genmnist.diffusion.samplers import Step
 from genmnist.errors import UsageError
 from genmnist.figures import animation, curves, export, grid, latent, progress, reverse
-from genmnist.figures.style import STYLES, Look
+from genmnist.figures.style import LOOK, STYLES, Look, about, font
 
 SHAPES = [(28, 28), (20, 20), (32, 32, 3), (64, 64, 3), (20, 64), (9, 5, 3), (1, 1)]
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -114,6 +114,18 @@ def test_letters_grow_with_what_they_stand_beside() -> None:
     assert heights[2] == pytest.approx(3 * heights[0], abs=2)
 
 
+def test_a_head_is_cut_to_its_column() -> None:
+    letters = font(15).getlength
+    names = ("a", "ant", "hippopotamus", "hippopotamus amphibius")
+    heads = [text.text for text in grid.grid(noise(4, 28, 28), 4, names)._layout((364, 94), 3, LOOK)[2]]
+    assert heads[:2] == ["a", "ant"]
+    for head, name in zip(heads[2:], names[2:], strict=True):
+        assert head.endswith("…")
+        assert name.startswith(head[:-1])
+        assert len(head) >= 6
+        assert letters(head) <= 90
+
+
 def test_a_picture_has_its_limits() -> None:
     with pytest.raises(UsageError, match="do not fit into a picture"):
         grid.grid(torch.zeros(10_001, 1, 1, dtype=torch.uint8))
@@ -132,6 +144,21 @@ def test_a_picture_says_how_to_make_it_again(tmp_path: Path) -> None:
         assert found.info == {}
     for kind in (b"tEXt", b"iTXt"):
         assert kind in (tmp_path / "a.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["/opt/bin/genmnist", "sample", "vae", "--title", "a b"], "genmnist sample vae --title 'a b'"),
+        (["/opt/genmnist/__main__.py", "report"], "genmnist report"),
+        (["/home/me/train.py", "--secret", "/home/me"], "train.py"),
+        ([], None),
+    ],
+)
+def test_of_a_command_only_what_is_ours_is_told(argv: list[str], command: str | None) -> None:
+    assert about(argv).get("Command") == command
+    assert "Seed" not in about(argv)
+    assert about(argv, "m", 0)["Seed"] == "0"
 
 
 def test_a_figure_says_so_in_every_format(tmp_path: Path) -> None:
@@ -309,11 +336,11 @@ def test_the_reverse_process_has_a_column_a_timestep(shape: tuple[int, int, int]
 def test_progress_shows_the_same_images_of_each_epoch(
     shape: tuple[int, ...], labelled: bool, tmp_path: Path
 ) -> None:
-    drawn, pictures = {}, []
+    drawn, pictures, heads = {}, [], list("abcde") if labelled else []
     for epoch in range(23):
         drawn[epoch] = noise(20, *shape, seed=epoch)
         pictures.append((epoch, grid.grid(drawn[epoch], 5).save(tmp_path / f"{epoch}.png")))
-    file = progress.by_epoch(pictures, 5, (shape[0], shape[1]), tmp_path / "all.png", labelled, ABOUT)
+    file = progress.by_epoch(pictures, 5, (shape[0], shape[1]), tmp_path / "all.png", heads, ABOUT)
     with Image.open(file) as picture:
         assert picture.info == ABOUT
         assert picture.width < 1450  # a page, whatever the number of epochs
@@ -330,8 +357,8 @@ def test_curves_are_drawn_of_whole_numbers_and_others(tmp_path: Path) -> None:
     seen = [{"images seen": 128 * line["epoch"], **line} for line in metrics]
     files = [
         curves.losses(metrics, tmp_path / "losses.png", "vae · $report", "nats an image"),
-        curves.compare(
-            {"a": ("vae", "val_loss", seen), "b": ("ddpm", "val_loss", seen)}, tmp_path / "compare.png"
+        curves.compare({"a": ("vae", "val_loss", seen), "b": ("ddpm", "val_loss", seen)}).save(
+            tmp_path / "compare.png"
         ),
         curves.tradeoffs(
             {"w": [(0, {"distance": 2.0, "recall": 0.5}), (3.5, {"distance": 1.0, "recall": 0.4})]},

@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from genmnist.data import Dataset
+from genmnist.data.facts import class_name
 from genmnist.errors import UsageError
 from genmnist.figures import animation, export, grid, latent, reverse
 from genmnist.figures.curves import Chart, Cloud
 from genmnist.figures.style import LOOK, SUFFIXES, Figure, Look
 from genmnist.models import VAE, Diffusion, Generator, Latent, Request
 from genmnist.models.request import unwatched
-from genmnist.version import __version__
 
 Watch = Callable[[int], None]  # called with how much is done, in images, walks or steps
 
@@ -70,11 +70,6 @@ class Drawing:
             self.figure.save(path, about, look)
 
 
-def about(command: str, model: str, seed: int) -> dict[str, str]:
-    """Return what a picture's metadata says of how to make it again."""
-    return {"Software": f"genmnist {__version__}", "Command": command, "Model": model, "Seed": str(seed)}
-
-
 @dataclass(frozen=True)
 class Samples:
     """Images to be drawn.
@@ -100,7 +95,8 @@ class Samples:
     def heads(self, columns: int | None) -> list[str]:
         """Return what stands above the columns of a grid: their labels, if each has one."""
         labels = self.request.sequence(0, columns or 0)
-        return [] if labels is None else [str(label) for label in labels.tolist()]
+        names = self.request.names
+        return [] if labels is None else [class_name(names, label) for label in labels.tolist()]
 
     def batches(self, watch: Watch, before: int = 0) -> Iterator[Tensor]:
         """Draw, and tell `watch` of it as `before` and as many images as the steps taken come to."""
@@ -175,7 +171,7 @@ def traversal(
     view: str | None = None,
     steps: int | None = None,
     span: float = 2.0,
-    from_digit: int | None = None,
+    from_digit: int | str | None = None,
     from_prior: bool = False,
     watch: Watch = unwatched,
 ) -> Drawing:
@@ -189,7 +185,7 @@ def traversal(
             two most used; `codes`, where the images lie on it. None: `factors`, of a model with two `plane`.
         steps: values of each factor. None: 5, or of a plane 15.
         span: each factor is set from minus this to plus this.
-        from_digit: start from a digit of this label.
+        from_digit: start from a digit of this label, by number or name.
         from_prior: start from a point of the prior instead of a digit.
         watch: called with how many images are measured.
 
@@ -199,6 +195,8 @@ def traversal(
     view = view or ("plane" if model.options.latent == 2 else "factors")
     if view != "factors" and model.options.latent < 2:
         raise UsageError(f"`view` {view} needs two latent factors: this model has one")
+    if from_digit is not None:
+        from_digit = data.number(from_digit)
     if from_prior:
         base = model.prior(seed)[0]
     else:
@@ -218,7 +216,7 @@ def traversal(
         codes = torch.cat([model.embed(images) for images in data.images[:_CODES].split(1000)])
         x, y = codes[:, first].tolist(), codes[:, second].tolist()
         classes = data.labels[:_CODES].tolist()
-        names = [str(label) for label in range(max(classes) + 1)]
+        names = [class_name(data.class_names, label) for label in range(max(classes) + 1)]
         figure = Chart([[Cloud(x, y, classes, names, *map(latent.factor_name, (first, second)))]], 5, 5)
     factors = [
         {"factor": factor, "kl": round(usage.kl[factor].item(), 4), "active": bool(usage.active[factor])}
@@ -235,7 +233,9 @@ def traversal(
     return Drawing(figure, frames, facts, bounce=True)
 
 
-def reconstructions(model: VAE, data: Dataset, seed: int = 0, num: int | None = None) -> Drawing:
+def reconstructions(
+    model: VAE, data: Dataset, seed: int = 0, num: int | None = None, *, labels: Sequence[int | str] = ()
+) -> Drawing:
     """Draw images above what the model makes of their codes, of each label in turn.
 
     Args:
@@ -243,18 +243,19 @@ def reconstructions(model: VAE, data: Dataset, seed: int = 0, num: int | None = 
         data: where the images come from.
         seed: which of each label.
         num: how many. None: one of each label, of ten at most.
+        labels: which, by number or name; none are all.
 
     Raises:
         UsageError: the data have not so many of a label.
     """
-    known = data.labels.unique().tolist()
-    num = num or min(len(known), 10)
-    labels = [known[k % len(known)] for k in range(num)]
-    images = torch.stack([data.first(label, seed + k // len(known)) for k, label in enumerate(labels)])
+    turns = [data.number(label) for label in labels] or data.labels.unique().tolist()
+    num = num or min(len(turns), 10)
+    shown = [turns[k % len(turns)] for k in range(num)]
+    images = torch.stack([data.first(label, seed + k // len(turns)) for k, label in enumerate(shown)])
     with torch.inference_mode():
         decoded = model.decode(model.embed(images))
-    figure = latent.reconstructions(images, decoded, [str(label) for label in labels])
-    return Drawing(figure, (), {"num": num, "labels": labels})
+    figure = latent.reconstructions(images, decoded, [class_name(data.class_names, k) for k in shown])
+    return Drawing(figure, (), {"num": num, "labels": shown})
 
 
 def interpolation(
@@ -266,7 +267,7 @@ def interpolation(
     pairs: int = 4,
     points: int = 11,
     path: str = "lerp",
-    from_digits: tuple[int, int] | None = None,
+    from_digits: tuple[int | str, int | str] | None = None,
     watch: Watch = unwatched,
 ) -> Drawing:
     """Draw walks from one image to another (figures 4 and 5 of the reference report).
@@ -280,7 +281,7 @@ def interpolation(
         pairs: of end points.
         points: on the way, both ends included.
         path: `lerp` or `slerp`.
-        from_digits: walk between digits of these labels, not between any two.
+        from_digits: walk between digits of these labels, by number or name, not between any two.
         watch: called with how many walks are done, one for the end points included.
 
     Raises:
@@ -292,8 +293,8 @@ def interpolation(
     z = model.prior(seed, count)
     if data is not None:
         if from_digits:
-            own = from_digits
-            images = torch.stack([data.first(digit, seed + k) for k in range(pairs) for digit in from_digits])
+            from_digits = own = (data.number(from_digits[0]), data.number(from_digits[1]))
+            images = torch.stack([data.first(digit, seed + k) for k in range(pairs) for digit in own])
         else:
             numbers = (torch.arange(count) + seed * count) % len(data)
             images, own = data.images[numbers], tuple(data.labels[numbers].tolist())

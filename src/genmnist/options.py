@@ -17,9 +17,12 @@ from genmnist.errors import UsageError
 from genmnist.registry import Registry
 
 
-def about(text: str, low: float | None = None, high: float | None = None) -> msgspec.Meta:
-    """Annotate a field with what `--help` says of it, and the least and the greatest value it takes."""
-    return msgspec.Meta(description=text, ge=low, le=high)
+def about(text: str, low: float | None = None, high: float | None = None, most: str = "") -> msgspec.Meta:
+    """Annotate a field with what `--help` says of it, and the least and the greatest value it takes.
+
+    `most` says in words what bounds a value that has to fit something else, too.
+    """
+    return msgspec.Meta(description=text, ge=low, le=high, extra={"most": most})
 
 
 def named(registry: Registry[Any], text: str) -> msgspec.Meta:
@@ -42,6 +45,7 @@ class Field(msgspec.Struct, frozen=True):
     about: str
     low: float | None
     high: float | None
+    most: str = ""  # what else bounds it, in words
     literals: tuple[Any, ...] = ()
     registry: Registry[Any] | None = None
     internal: bool = False
@@ -70,7 +74,7 @@ class Field(msgspec.Struct, frozen=True):
         kind = "a whole number" if self.type is int else "a number"
         if self.high is None or self.high > 1e12:
             return kind if self.low is None else f"{kind}, {self.low:g} or more"
-        return f"{kind} between {self.low:g} and {self.high:g}"
+        return f"{kind} between {self.low:g} and {self.most or _number(self.high)}"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,10 +156,15 @@ def _field(name: str, annotation: Any, default: Any) -> Field:
         meta.description or "",
         meta.ge,
         meta.le,
+        extra.get("most", ""),
         literals,
         extra.get("registry"),
         extra.get("internal", False),
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if value < 1e6 else f"{value:,.0f}"
 
 
 def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:

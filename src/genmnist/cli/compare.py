@@ -13,6 +13,7 @@ from genmnist.cli.console import Output
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.evaluation import document, tables
 from genmnist.evaluation.document import EvaluationDocument
+from genmnist.figures.style import SUFFIXES
 from genmnist.registry import FAMILIES
 from genmnist.runs.folder import Run
 
@@ -21,13 +22,17 @@ def _compare(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run folders.", autocompletion=complete.runs)
     ],
-    out: Annotated[Path, typer.Option(help=".png: losses by images seen and by time.")] = Path("compare.png"),
+    out: Annotated[Path, typer.Option(help=".png, .pdf, .svg: losses by images seen and by time.")] = Path(
+        "compare.png"
+    ),
+    *,
+    look: opt.Look,
     quiet: opt.Quiet = False,
     as_json: opt.Json = False,
 ) -> None:
     """Put runs side by side: where they differ, what they cost, and what came of them."""
     output = Output("compare", as_json, quiet)
-    values.check_out(out, (".png",))
+    values.check_out(out, SUFFIXES)
     opened = {str(folder): Run.open(folder) for folder in runs}
     settings = {name: _settings(run) for name, run in opened.items()}
     differing = _differing(list(settings.values()))
@@ -42,12 +47,11 @@ def _compare(
         if run.evaluation_file.exists()
     }
 
-    from PIL import Image
-
     from genmnist.figures import curves
 
     charted = {name: (rows[name]["family"], *course) for name, course in courses.items()}
-    curves.compare(charted, out)
+    chart = curves.compare(charted)
+    chart.save(out, opt.about(), look)
     output.table(*_table(rows))
     groups = tables.by_basis(measured)
     if len(groups) > 1:
@@ -58,13 +62,13 @@ def _compare(
     for name, one in measured.items():
         rows[name]["measured"] = one.basis._asdict() | _measures(one)
     output.note(runs=[{"run": name, **row, "settings": settings[name]} for name, row in rows.items()])
-    with Image.open(out) as picture:
-        output.wrote(out, picture)
+    output.wrote(out, chart.image())
     output.finish()
 
 
 compare = opt.with_options(
     _compare,
+    {"look": opt.Look},
     panel="What to compare",
     examples=("compare runs/ddpm/fast runs/ddpm/best", "compare runs/*/* --out all.png"),
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -30,15 +31,31 @@ Features = Annotated[
         autocompletion=complete.models,
     ),
 ]
-LikelihoodSteps = Annotated[
-    int | None,
-    typer.Option(
-        help="Steps of the chain in discrete time, of a model with the target categorical.",
-        show_default="500",
-        min=1,
-        max=100_000,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class NoLikelihood:
+    """A model without a chain in discrete time."""
+
+    @property
+    def likelihood_steps(self) -> int | None:
+        """Return how many steps the chain has."""
+        return None
+
+
+@dataclass(frozen=True)
+class Likelihood(NoLikelihood):
+    """A model whose likelihood may be bounded in discrete time, too."""
+
+    likelihood_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps of the chain in discrete time, of a model with the target categorical.",
+            show_default="500",
+            min=1,
+            max=100_000,
+        ),
+    ] = None
 
 
 def command(family: Family) -> Callable[..., None]:
@@ -53,13 +70,13 @@ def command(family: Family) -> Callable[..., None]:
                 "--num",
                 "-n",
                 help="How many samples to draw; what else is measured stays.",
-                show_default="10000, quick 1000",
+                show_default="10000; 1000 with --quick",
                 min=6,
                 max=60_000,
             ),
         ] = None,
         quick: Quick = False,
-        likelihood_steps: LikelihoodSteps = None,
+        chain: NoLikelihood,
         features: Features = None,
         out: Annotated[
             Path | None,
@@ -70,6 +87,7 @@ def command(family: Family) -> Callable[..., None]:
             ),
         ] = None,
         how: dict[str, Any],
+        look: opt.Look,
         common: opt.Common,
         data: opt.Data,
     ) -> None:
@@ -92,20 +110,23 @@ def command(family: Family) -> Callable[..., None]:
                 classifier,
                 num=num,
                 quick=quick,
-                likelihood_steps=likelihood_steps,
+                likelihood_steps=chain.likelihood_steps,
                 seed=common.seed,
                 how=chosen,
                 watch=watch,
             )
-        _show(output, measured, folder, {"model": found.origin})
+        _show(output, measured, folder, common.about(found), look, {"model": found.origin})
 
-    groups = {"common": opt.Common, "how": sampling, "data": opt.Data}
+    chain = Likelihood if "likelihood" in family.measures else NoLikelihood
+    groups = {"chain": chain, "common": opt.Common, "how": sampling, "data": opt.Data, "look": opt.Look}
     examples = (
         f"evaluate {family.name} --quick",
         f"evaluate {family.name} --model runs/{family.name}/short",
         f"evaluate {family.name} --model bundled --seed 1 --out measured",
     )
-    return opt.with_options(evaluate, groups, opt.sampling_default(sampling), "What to measure", examples)
+    return opt.with_options(
+        evaluate, groups, opt.sampling_default(sampling.choose), "What to measure", examples
+    )
 
 
 def _folder(out: Path | None, run: Path | None, name: str) -> Path:
@@ -140,7 +161,8 @@ def _samples(
             show_default="one under the user's data",
         ),
     ] = None,
-    data: opt.Data,
+    data: opt.FirstData,
+    look: opt.Look,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
     quiet: opt.Quiet = False,
@@ -173,12 +195,19 @@ def _samples(
     with _stages(output) as watch:
         measured = suite.measure_images(images, splits, space, labels, watch)
     facts = {"file": str(file), "num": len(images), "versions": versions(), "machine": describe_machine()}
-    _show(output, measured, folder, facts | {"data": splits.test.name, "data_checksum": splits.checksum()})
+    _show(
+        output,
+        measured,
+        folder,
+        opt.about(str(file)),
+        look,
+        facts | {"data": splits.test.name, "data_checksum": splits.checksum()},
+    )
 
 
 samples = opt.with_options(
     _samples,
-    {"data": opt.Data},
+    {"data": opt.FirstData, "look": opt.Look},
     panel="What to measure",
     examples=(
         "evaluate samples digits.npz",
@@ -212,14 +241,21 @@ def _stages(output: Output) -> "Iterator[Watch]":
         yield watch
 
 
-def _show(output: Output, measured: "Evaluation", folder: Path, facts: dict[str, Any]) -> None:
+def _show(
+    output: Output,
+    measured: "Evaluation",
+    folder: Path,
+    about: dict[str, str],
+    look: opt.Look,
+    facts: dict[str, Any],
+) -> None:
     from PIL import Image
 
     from genmnist.evaluation import document, tables
     from genmnist.figures import evaluated
 
     found = measured.document.replace(command=output.document["command"], **facts)
-    pictures = evaluated.save(measured, folder)
+    pictures = evaluated.save(measured, folder, about, look)
     document.write(folder / EVALUATION, found)
     output.note(**found.asdict())
     rows = ((line.title, line.value, line.real) for line in tables.lines(found))

@@ -10,8 +10,9 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import ArgumentInfo
 
-from genmnist.cli.values import joined, reader
+from genmnist.cli.values import joined, reader, text
 
 RUN, NETWORK, TRAINING, SAMPLING = "The run", "What the model is", "How it is trained", "How to sample"
 MODEL, FIGURE, DEVICE, MESSAGES = "Model and data", "How it looks", "Device and speed", "Messages"
@@ -29,7 +30,7 @@ class Command(TyperCommand):
         """Return the parameters; the option for help stands in the last panel."""
         parameters: list[Any] = super().get_params(ctx)
         parameters[-1].rich_help_panel = MESSAGES
-        return _without_types(parameters)
+        return _plain(parameters)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, and the examples after it."""
@@ -54,7 +55,7 @@ class Group(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options."""
-        return _without_types(super().get_params(ctx))
+        return _plain(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands; those of plugins come last."""
@@ -62,11 +63,14 @@ class Group(TyperGroup):
         return sorted(names, key=lambda name: self.order.index(name) if name in self.order else len(names))
 
 
-def _without_types(parameters: list[Any]) -> list[Any]:
-    """Return flags, such as --help, that do not say that they are either true or false."""
+def _plain(parameters: list[Any]) -> list[Any]:
+    """Return parameters as help shows them: flags without their type, defaults without parentheses."""
     for parameter in parameters:
         if parameter.metavar is None:
             parameter.metavar = ""
+        if isinstance(parameter.show_default, str):  # which the library would put into parentheses
+            parameter.help += f" [dim]\\[default: {parameter.show_default}][/dim]"
+            parameter.show_default = False
     return parameters
 
 
@@ -93,6 +97,10 @@ def _dress(parameter: inspect.Parameter, panel: str) -> tuple[inspect.Parameter,
         info.min = info.max = None  # the library would check them too, and answer in words of its own
     if info.metavar is None:
         info.metavar = _METAVARS[kind]
+    if isinstance(parameter.default, float):
+        info.show_default = text(parameter.default)
+    if isinstance(info, ArgumentInfo):
+        panel = "Arguments"  # which stand in a panel of their own, whatever its name
     info.help = (info.help or "").replace("[", "\\[")  # or it would be taken for markup
     info.rich_help_panel = info.rich_help_panel or panel
     return parameter.replace(annotation=Annotated[annotation, info]), info.rich_help_panel

@@ -9,7 +9,7 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
-from genmnist.cli.labels import WAYS, NoLabels
+from genmnist.cli.labels import ENDS, NoLabels
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
@@ -30,7 +30,10 @@ def command(family: Family) -> Callable[..., None]:
         *,
         from_digits: Annotated[
             str | None,
-            typer.Option(metavar="A,B", help="Walk from a real test digit to another, of these labels: 6,1."),
+            typer.Option(
+                metavar="A,B",
+                help="Walk from a real test digit to another, of these labels, by number or name: 6,1.",
+            ),
         ] = None,
         request: NoLabels,
         how: dict[str, Any],
@@ -53,12 +56,17 @@ def command(family: Family) -> Callable[..., None]:
             opt.choice("path", ("lerp", "slerp"), "lerp, the straight line, or slerp, the great circle."),
         ] = family.path,
         from_prior: Annotated[
-            bool, typer.Option("--from-prior", help="Walk between points of the prior, as for a --label.")
+            bool,
+            typer.Option(
+                "--from-prior",
+                help="Walk between points of the prior"
+                + ("." if family.labels == "none" else ", as with --label."),
+            ),
         ] = False,
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a walk; .gif: all walks in motion.")
         ] = Path(f"{family.name}-interpolation.png"),
-        look: opt.Look,
+        look: opt.MovingLook,
         common: opt.Common,
         data: opt.Data,
     ) -> None:
@@ -76,33 +84,31 @@ def command(family: Family) -> Callable[..., None]:
 
         from genmnist import drawing
         from genmnist.models import Latent
-        from genmnist.models.request import as_labels
 
         model = cast("Latent", common.load(found, family.name, output))
         guide = request.guide(common, output)
         real = bool(ends) or not (from_prior or labels)
         splits = find_data(model.trained, **given) if real else None
-        digits = (
-            cast("tuple[int, int]", as_labels(ends, splits.class_names))
-            if splits and ends is not None
-            else None
-        )
         rows = {"both": 2, "all": 3}.get(space, 1)
         with output.progress("interpolating", rows + 1) as advance:
             drawn = drawing.interpolation(
                 model, model.request(common.seed, labels=labels, guide=guide, how=chosen),
                 splits.test if splits else None, space=space, pairs=pairs, points=points, path=path,
-                from_digits=digits, watch=advance,
+                from_digits=ends, watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)
         output.wrote(out, drawn.picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "data": opt.Data,
-              "look": opt.Look}  # fmt: skip
+    groups = {"common": opt.Common, "request": ENDS[family.labels], "how": sampling, "data": opt.Data,
+              "look": opt.MovingLook}  # fmt: skip
     return opt.with_options(
-        interpolate, groups, opt.sampling_default(sampling), "Which walks", _examples(family)
+        interpolate,
+        groups,
+        opt.sampling_default(deterministic or sampling.choose),
+        "Which walks",
+        _examples(family),
     )
 
 

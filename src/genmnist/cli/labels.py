@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -16,15 +16,14 @@ from genmnist.runs.find import find
 if TYPE_CHECKING:
     from genmnist.models import Classifier, Guidance
 
-Label = Annotated[
-    str | None,
-    typer.Option(
-        "--label",
-        metavar="LABELS",
-        help="Which labels, by number or name, in turn: 7, or 3,1,4, or 0-9.",
-        show_default="all",
-    ),
-]
+
+def _label(about: str, default: str) -> Any:
+    return typer.Option("--label", metavar="LABELS", help=about, show_default=default)
+
+
+_IN_TURN = "Which labels, by number or name, in turn: 7, or 3,1,4, or 0-9"
+_ENDS = "A label to keep, by number or name, or two to walk between: 3, or 3,8"
+_BESIDE = "; beside --classifier-guidance."
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class NoLabels:
 class OwnLabels(NoLabels):
     """A model with labels."""
 
-    labels: Label = None
+    labels: Annotated[str | None, _label(f"{_IN_TURN}.", "all")] = None
 
     @property
     def asked(self) -> list[int | str]:
@@ -57,7 +56,7 @@ class OwnLabels(NoLabels):
 class ClassifierLabels(NoLabels):
     """A model without labels, and a classifier that can guide it."""
 
-    labels: Label = None
+    labels: Annotated[str | None, _label(f"{_IN_TURN}{_BESIDE}", "all")] = None
     classifier_guidance: Annotated[
         float,
         typer.Option(
@@ -104,4 +103,19 @@ class ClassifierLabels(NoLabels):
         return ByClassifier(classifier, self.classifier_guidance)
 
 
+@dataclass(frozen=True)
+class OwnEnds(OwnLabels):
+    """A model with labels, to walk with."""
+
+    labels: Annotated[str | None, _label(f"{_ENDS}.", "those of the digits it walks between")] = None
+
+
+@dataclass(frozen=True)
+class ClassifierEnds(ClassifierLabels):
+    """A model without labels and a classifier that can guide it, to walk with."""
+
+    labels: Annotated[str | None, _label(f"{_ENDS}{_BESIDE}", "those of the digits it walks between")] = None
+
+
 WAYS: dict[str, type[NoLabels]] = {"none": NoLabels, "classifier": ClassifierLabels, "own": OwnLabels}
+ENDS = WAYS | {"classifier": ClassifierEnds, "own": OwnEnds}

@@ -6,19 +6,18 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 import typer
 
 from genmnist.cli import complete
 from genmnist.cli.console import Output
 from genmnist.cli.help import DEVICE, FIGURE, MESSAGES, MODEL, NETWORK, SAMPLING, TRAINING, dress
-from genmnist.cli.values import number, one_of
+from genmnist.cli.values import number, one_of, text
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
 from genmnist.figures import style
@@ -56,16 +55,18 @@ Model = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
-Dataset = Annotated[
-    str | None,
-    typer.Option(
+
+
+def _dataset_option(default: str) -> Any:
+    return typer.Option(
         help=f"{', '.join(DATASETS.names())}, or one of a plugin.",
-        show_default="mnist, or what the model saw",
+        show_default=default,
         callback=_dataset,
         autocompletion=complete.among(DATASETS.names),
         rich_help_panel=MODEL,
-    ),
-]
+    )
+
+
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -185,9 +186,12 @@ class Common:
 
     def about(self, found: Found) -> dict[str, str]:
         """Return what a picture's metadata says of how to make it again."""
-        from genmnist import drawing
+        return about(found.origin, self.seed)
 
-        return drawing.about(shlex.join(["genmnist", *sys.argv[1:]]), found.origin, self.seed)
+
+def about(model: str = "", seed: int | None = None) -> dict[str, str]:
+    """Return what a picture's metadata says of how to make it again by the command that runs."""
+    return style.about(["genmnist", *sys.argv[1:]], model, seed)
 
 
 @dataclass(frozen=True)
@@ -216,12 +220,18 @@ class Look(style.Look):
     title: Annotated[
         str, typer.Option(help="A line above.", show_default="the figure's own", rich_help_panel=FIGURE)
     ] = ""
+
+
+@dataclass(frozen=True)
+class MovingLook(Look):
+    """How a figure or an animation is to look."""
+
     bounce: Annotated[
         bool | None,
         typer.Option(
             "--bounce/--no-bounce",
             help="Run an animation back, too.",
-            show_default="but for noise",
+            show_default="yes, but not into noise",
             rich_help_panel=FIGURE,
         ),
     ] = None
@@ -229,9 +239,9 @@ class Look(style.Look):
 
 @dataclass(frozen=True)
 class Data:
-    """Where images come from."""
+    """Where images come from; unless it is said, where those came from that the model was trained on."""
 
-    dataset: Dataset = None
+    dataset: Annotated[str | None, _dataset_option("what the model saw")] = None
     data_dir: DataDir = None
     image_size: ImageSize = None
     colour: Colour = None
@@ -246,6 +256,13 @@ class Data:
         elif self.dataset is not None:
             raise UsageError("`dataset` and `data_dir` are two ways to say one thing: give one of them")
         return vars(self)
+
+
+@dataclass(frozen=True)
+class FirstData(Data):
+    """Where images come from, where there is no model yet."""
+
+    dataset: Annotated[str | None, _dataset_option("mnist")] = None
 
 
 def choice(argument: str, choices: tuple[str, ...], about: str, default: str | bool = True) -> Any:
@@ -287,7 +304,7 @@ def with_options(
             parameters += _of_options(group, _PANELS[parameter.name], default)
         else:
             hints = get_type_hints(group, include_extras=True)
-            parameters += [_keyword(f.name, hints[f.name], f.default) for f in dataclasses.fields(group)]
+            parameters += [_keyword(f.name, hints[f.name], f.default) for f in _typed(group)]
     parameters = dress([*parameters, _keyword("plugin", Plugin, None)], panel)
 
     @functools.wraps(command)
@@ -297,7 +314,7 @@ def with_options(
             if issubclass(group, Options):
                 given[name] = _values(group, given)
             else:
-                given[name] = group(**{f.name: given.pop(f.name) for f in dataclasses.fields(group)})
+                given[name] = group(**{f.name: given.pop(f.name) for f in _typed(group)})
         with _held:
             command(**given)
 
@@ -308,6 +325,12 @@ def with_options(
     return expanded
 
 
+def _typed(group: type[Any]) -> list[Any]:
+    """Return the fields of a dataclass that are options: those annotated as such."""
+    hints = get_type_hints(group, include_extras=True)
+    return [field for field in dataclasses.fields(group) if get_origin(hints[field.name]) is Annotated]
+
+
 def _of_options(
     group: type[Options], panel: str, default: Callable[[Field], str | bool]
 ) -> list[inspect.Parameter]:
@@ -315,15 +338,15 @@ def _of_options(
     shown = [field for field in fields(group) if not field.internal]
     parameters = []
     for field in shown:
-        text = field.about
+        said = field.about
         if field.choices:
             *most, last = map(str, field.choices)
-            text = (
-                f"{text.rstrip('.')}: {', '.join(most)} or {last}."
+            said = (
+                f"{said.rstrip('.')}: {', '.join(most)} or {last}."
                 if most
-                else f"{text.rstrip('.')}: {last}."
+                else f"{said.rstrip('.')}: {last}."
             )
-        option = _option(field, help=text, show_default=default(field))
+        option = _option(field, help=said, show_default=default(field))
         option.rich_help_panel = None if field.name in _FIRST else panel
         parameters.append(_keyword(field.name, Annotated[field.type | None, option], None))
     by_name = {field.name: field for field in shown}
@@ -360,16 +383,21 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def sampling_default(sampling: type[Options]) -> Callable[[Field], str]:
-    """Return what `--help` is to show for a setting of sampling: its default, if all samplers share it."""
+def sampling_default(choose: Callable[..., Options]) -> Callable[[Field], str]:
+    """Return what `--help` is to show for a setting of sampling: its default, if all samplers share it.
+
+    Args:
+        choose: what makes settings of those that are given, such as `Sampling.choose`.
+    """
+    known = [choose()]
+    if hasattr(known[0], "sampler"):
+        for name in SAMPLERS.names():
+            with contextlib.suppress(UsageError):  # one that is not for this command
+                known.append(choose(sampler=name))
 
     def shown(field: Field) -> str:
-        settings = getattr(sampling, "settings", None)
-        if settings is None:
-            return str(field.default)
-        if field.name == "sampler":
-            return str(sampling.default_sampler)  # type: ignore[attr-defined]
-        values = {settings(name).get(field.name, field.default) for name in SAMPLERS.names()}
-        return "the sampler's" if len(values) > 1 else str(values.pop())
+        default, *others = (getattr(settings, field.name) for settings in known)
+        shared = field.name == "sampler" or all(other == default for other in others)
+        return text(default) if shared else "the sampler's"
 
     return shown

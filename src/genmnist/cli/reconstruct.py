@@ -25,6 +25,15 @@ def command(family: Family) -> Callable[..., None]:
                 "--num", "-n", help="How many images.", show_default="one a label, up to 10", min=1, max=40
             ),
         ] = None,
+        labels: Annotated[
+            str | None,
+            typer.Option(
+                "--label",
+                metavar="LABELS",
+                help="Of which labels, by number or name, in turn: 7, or 3,1,4, or 0-9.",
+                show_default="all",
+            ),
+        ] = None,
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: test images above their reconstructions.")
         ] = Path(f"{family.name}-reconstructions.png"),
@@ -34,6 +43,7 @@ def command(family: Family) -> Callable[..., None]:
     ) -> None:
         output = Output(f"reconstruct {family.name}", common.as_json, common.quiet)
         values.check_out(out, SUFFIXES)
+        asked = values.labels(labels, "labels") if labels is not None else []
         given = data.given()
         found = find(family.name, common.model)
 
@@ -41,12 +51,13 @@ def command(family: Family) -> Callable[..., None]:
         from genmnist.models import VAE
 
         model = cast("VAE", common.load(found, family.name, output))
-        drawn = drawing.reconstructions(model, find_data(model.trained, **given).test, common.seed, num)
+        test = find_data(model.trained, **given).test
+        drawn = drawing.reconstructions(model, test, common.seed, num, labels=asked)
         drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)
         output.wrote(out, drawn.picture)
         output.finish()
 
     groups = {"common": opt.Common, "data": opt.Data, "look": opt.Look}
-    examples = (f"reconstruct {family.name}", f"reconstruct {family.name} --num 20 --seed 1")
+    examples = (f"reconstruct {family.name}", f"reconstruct {family.name} --label 3,8 --num 20")
     return opt.with_options(reconstruct, groups, panel="What to reconstruct", examples=examples)

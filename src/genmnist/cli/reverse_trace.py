@@ -40,7 +40,7 @@ def command(family: Family) -> Callable[..., None]:
             Path,
             typer.Option(help=".png, .pdf, .svg: a row an image; .gif: the steps of the sampler in motion."),
         ] = Path(f"{family.name}-reverse-trace.png"),
-        look: opt.Look,
+        look: opt.MovingLook,
         common: opt.Common,
     ) -> None:
         output = Output(f"reverse-trace {family.name}", common.as_json, common.quiet)
@@ -65,11 +65,13 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, drawn.picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "look": opt.Look}
+    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "look": opt.MovingLook}
     examples = (
         f"reverse-trace {family.name} --show-x0",
         *([f"reverse-trace {family.name} --label 7 --num 2"] if family.labels == "own" else ()),
         f"reverse-trace {family.name} --timesteps 900,500,100,0 --out trace.png",
         f"reverse-trace {family.name} --out trace.gif",
     )
-    return opt.with_options(reverse_trace, groups, opt.sampling_default(sampling), "What to trace", examples)
+    return opt.with_options(
+        reverse_trace, groups, opt.sampling_default(sampling.choose), "What to trace", examples
+    )

@@ -84,7 +84,7 @@ def command(family: Family) -> Callable[..., None]:
                 "a folder: a PNG each."
             ),
         ] = Path(f"{family.name}-samples.png"),
-        look: opt.Look,
+        look: opt.MovingLook,
         common: opt.Common,
         batch_size: opt.BatchSize = family.batch_size,
     ) -> None:
@@ -126,9 +126,11 @@ def command(family: Family) -> Callable[..., None]:
         "request": WAYS[family.labels],
         "amount": LabelledAmount if family.labels == "own" else Amount,
         "how": sampling,
-        "look": opt.Look,
+        "look": opt.MovingLook,
     }
-    return opt.with_options(sample, groups, opt.sampling_default(sampling), "What to draw", _examples(family))
+    return opt.with_options(
+        sample, groups, opt.sampling_default(sampling.choose), "What to draw", _examples(family)
+    )
 
 
 def _examples(family: Family) -> Iterator[str]:

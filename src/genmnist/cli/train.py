@@ -105,7 +105,7 @@ def command(family: Family) -> Callable[..., None]:
                 metavar="TIME", help="Time between saves of the training state.", rich_help_panel=RUN
             ),
         ] = "20s",
-        data: opt.Data,
+        data: opt.FirstData,
         model: dict[str, Any],
         seed: opt.Seed = 0,
         device: opt.Device = "auto",
@@ -169,7 +169,7 @@ def command(family: Family) -> Callable[..., None]:
 
     return opt.with_options(
         train,
-        {"model": family.options, "recipe": Recipe, "data": opt.Data},
+        {"model": family.options, "recipe": Recipe, "data": opt.FirstData},
         _default(entry),
         f"What to train, and how long; defaults are those of the preset {first}",
         _examples(family),
@@ -195,13 +195,9 @@ def _default(entry: Preset) -> Callable[[Field], str | bool]:
             return "as many as the data have"
         if field.type is bool or (field.name == "epochs" and entry.budget):
             return False
-        return _text(held[field.name])
+        return values.text(held[field.name])
 
     return shown
-
-
-def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _examples(family: Family) -> Iterator[str]:
@@ -286,11 +282,11 @@ def _show_values(
     """Show what would be trained with: each value, beside what it is."""
     output.note(preset=preset, **length, options=options.asdict(), recipe=recipe.asdict())
     rows = [["preset", preset, ""]]
-    rows += [[f"--{name}", _text(value), ""] for name, value in length.items()]
+    rows += [[f"--{name}", values.text(value), ""] for name, value in length.items()]
     for part in (options, recipe):
         held = {field: getattr(part, field.name) for field in fields(type(part)) if not field.internal}
         rows += [
-            [f"--{field.name.replace('_', '-')}", _text(value), field.about]
+            [f"--{field.name.replace('_', '-')}", values.text(value), field.about]
             for field, value in held.items()
             if field.name != "epochs"
         ]

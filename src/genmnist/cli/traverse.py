@@ -23,8 +23,12 @@ def command(family: Family) -> Callable[..., None]:
     def traverse(
         *,
         from_digit: Annotated[
-            int | None,
-            typer.Option(help="Start from a real test digit of this label.", show_default="any", min=0),
+            str | None,
+            typer.Option(
+                metavar="LABEL",
+                help="Start from a real test digit of this label, by number or name.",
+                show_default="any",
+            ),
         ] = None,
         from_prior: Annotated[
             bool, typer.Option("--from-prior", help="Start from a point of the prior instead of a digit.")
@@ -35,12 +39,12 @@ def command(family: Family) -> Callable[..., None]:
                 "view",
                 VIEWS,
                 "factors, a row each; plane, all over that of the two most used; or codes, where images lie.",
-                "factors, of a model with two plane",
+                "factors; plane of a model with two",
             ),
         ] = None,
         steps: Annotated[
             int | None,
-            typer.Option(help="Values of each factor.", show_default="5, of a plane 15", min=2, max=64),
+            typer.Option(help="Values of each factor.", show_default="5; 15 of a plane", min=2, max=64),
         ] = None,
         span: Annotated[
             float,
@@ -49,13 +53,14 @@ def command(family: Family) -> Callable[..., None]:
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a factor; .gif: all factors in motion.")
         ] = Path(f"{family.name}-traversal.png"),
-        look: opt.Look,
+        look: opt.MovingLook,
         common: opt.Common,
         data: opt.Data,
     ) -> None:
         output = Output(f"traverse {family.name}", common.as_json, common.quiet)
         if from_digit is not None and from_prior:
             raise UsageError("`from_digit` and `from_prior` are two places to start from: give one of them")
+        start = values.label(from_digit, "from_digit") if from_digit is not None else None
         values.check_out(out, (*SUFFIXES, ".gif") if view in (None, "factors") else SUFFIXES)
         given = data.given()
         found = find(family.name, common.model)
@@ -67,7 +72,7 @@ def command(family: Family) -> Callable[..., None]:
         test = find_data(model.trained, **given).test
         with output.progress("measuring factors", len(test)) as advance:
             drawn = drawing.traversal(
-                model, test, common.seed, view=view, steps=steps, span=span, from_digit=from_digit,
+                model, test, common.seed, view=view, steps=steps, span=span, from_digit=start,
                 from_prior=from_prior, watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found), look)
@@ -84,5 +89,5 @@ def command(family: Family) -> Callable[..., None]:
         f"traverse {family.name} --from-digit 7",
         f"traverse {family.name} --steps 9 --span 3 --out factors.gif",
     )
-    groups = {"common": opt.Common, "data": opt.Data, "look": opt.Look}
+    groups = {"common": opt.Common, "data": opt.Data, "look": opt.MovingLook}
     return opt.with_options(traverse, groups, panel="What to traverse", examples=examples)

@@ -38,6 +38,11 @@ def number(text: Any, kind: type) -> Any:
         return text
 
 
+def text(value: object) -> str:
+    """Return a value as help and tables show it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def one_of(argument: str, choices: tuple[str, ...]) -> Callable[[str], str]:
     """Return a check that an argument is one of `choices`; it raises UsageError."""
 
@@ -92,12 +97,20 @@ def whole_numbers(text: str, argument: str) -> list[int]:
     return numbers
 
 
-def pair(text: str, argument: str) -> list[int | str]:
+def label(text: str, argument: str) -> int | str:
+    """Return the label in `7` or `cat`. Raises UsageError."""
+    found = labels(text, argument)
+    if len(found) != 1:
+        raise UsageError(f"`{argument}` takes one label, such as 7, not {text!r}")
+    return found[0]
+
+
+def pair(text: str, argument: str) -> tuple[int | str, int | str]:
     """Return the two labels in `6,1`, which `6 1` has become. Raises UsageError."""
     found = labels(text, argument)
     if len(found) != 2:
         raise UsageError(f"`{argument}` takes two labels to walk between, such as 6,1, not {text!r}")
-    return found
+    return found[0], found[1]
 
 
 def numbers(text: str, argument: str) -> list[float]:

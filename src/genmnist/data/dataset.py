@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from genmnist.data.facts import Shape
+from genmnist.data.facts import Shape, class_name
 from genmnist.errors import UsageError
 from genmnist.randomness import generator
 
@@ -53,19 +53,29 @@ class Dataset:
         """Return the images at `index`, scaled to [0, 1], and their labels."""
         return scale(self.images.index_select(0, index)), self.labels.index_select(0, index)
 
-    def first(self, label: int, skip: int = 0) -> UInt8[Tensor, "h w *rgb"]:
+    def number(self, label: int | str) -> int:
+        """Return the label that a number is, or that is called so. Raises UsageError if none is."""
+        if not isinstance(label, str):
+            return label
+        if not label or label not in self.class_names:
+            raise UsageError(f"{self.name} has no label {label!r:.60}; it has labels {self._known()}")
+        return self.class_names.index(label)
+
+    def first(self, label: int | str, skip: int = 0) -> UInt8[Tensor, "h w *rgb"]:
         """Return the first image that carries `label`, after passing over `skip` of them.
 
         Raises:
             UsageError: the set has no such image.
         """
-        found = (self.labels == label).nonzero()[skip : skip + 1, 0]
+        found = (self.labels == self.number(label)).nonzero()[skip : skip + 1, 0]
         if not len(found):
-            known = ", ".join(str(int(value)) for value in self.labels.unique()[:12])
-            raise UsageError(
-                f"{self.name} has no image number {skip + 1} with label {label}; it has labels {known}"
-            )
+            lacking = f"no image number {skip + 1} with label {label}"
+            raise UsageError(f"{self.name} has {lacking}; it has labels {self._known()}")
         return self.images[int(found[0])]
+
+    def _known(self) -> str:
+        labels = self.labels.unique()[:12].tolist()
+        return ", ".join(class_name(self.class_names, label) for label in labels)
 
 
 class Splits(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Shape = tuple[int, int, int]
@@ -20,3 +21,9 @@ class DatasetFacts:
 
 
 MNIST = DatasetFacts((1, 28, 28), 10)
+
+
+def class_name(names: Sequence[str], label: int) -> str:
+    """Return what a label is called, as it can be written; by its number, if it has no name."""
+    name = names[label] if label < len(names) else ""
+    return "".join(letter if letter.isprintable() else "?" for letter in name) or str(label)

@@ -9,6 +9,7 @@ from genmnist.errors import UsageError
 from genmnist.options import Options, about, fields, named
 from genmnist.registry import SAMPLERS, SPACINGS
 
+_TIMESTEPS = "the timesteps of the model"
 _ONLY_SOME_TAKE = ("eta", "variance")
 
 
@@ -21,14 +22,22 @@ class Sampling(Options, frozen=True, kw_only=True):
 
     sampler: Annotated[str, named(SAMPLERS, "Sampler.")] = "dpm-solver"
     steps: Annotated[
-        int, about("Steps from noise to image, at most as many as the model has timesteps.", 1, 10_000)
+        int,
+        about(
+            "Steps from noise to image, at most as many as the model has timesteps.", 1, 10_000, _TIMESTEPS
+        ),
     ] = 16
     spacing: Annotated[
         str, named(SPACINGS, "Which timesteps, where shifted is denser where it is noisy.")
     ] = "shifted"
     last_timestep: Annotated[
         int,
-        about("Timestep from which the last step jumps to the image; 0: as the spacing has it.", 0, 10_000),
+        about(
+            "Timestep from which the last step jumps to the image; 0: as the spacing has it.",
+            0,
+            10_000,
+            _TIMESTEPS,
+        ),
     ] = 0
     eta: Annotated[
         float, about("Share of the noise that ddim draws afresh; 1 is ancestral sampling.", 0, 1)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Vector
 
 Numbers = Sequence[float | int]
+_DPI = 150
 _MARKS = "os^D"
 _CLASSES = "tab10"  # matplotlib's colours for kinds of things
 
@@ -95,7 +96,7 @@ class Cloud:
 class Chart(Figure):
     """Panels in rows, equally many in each; `width` and `height` of each in inches."""
 
-    dpi: ClassVar[float | None] = 150
+    dpi: ClassVar[float | None] = _DPI
     panels: Sequence[Sequence[Panel | Cloud]]
     width: float = 4.4
     height: float = 3.2
@@ -122,7 +123,7 @@ class Chart(Figure):
         own |= {"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 9, "axes.linewidth": 0.7}
         with matplotlib.rc_context(own):
             size = (self.width * columns, self.height * rows)
-            figure = Vector(size, dpi=self.dpi, layout="constrained")
+            figure = Vector(size, dpi=_DPI * (look.scale or 1), layout="constrained")
             for row, places in zip(self.panels, figure.subplots(rows, columns, squeeze=False), strict=True):
                 for panel, place in zip(row, places, strict=True):
                     panel.paint(place, style)
@@ -166,21 +167,11 @@ def losses(
     return Chart([panels], 5.5 if len(panels) == 1 else 4.4).save(path, about, look)
 
 
-def compare(
-    runs: Mapping[str, tuple[str, str, Sequence[dict[str, Any]]]],
-    path: str | Path,
-    about: Mapping[str, str] | None = None,
-    look: Look = LOOK,
-) -> Path:
-    """Draw the losses of runs by images seen and by time, a row a family.
+def compare(runs: Mapping[str, tuple[str, str, Sequence[dict[str, Any]]]]) -> Chart:
+    """Return the losses of runs by images seen and by time, a row a family.
 
     Args:
         runs: the family, the name of the loss and its course of each, by name.
-        path: where to.
-        about, look: as of any figure.
-
-    Raises:
-        GenmnistError: the file cannot be written.
     """
 
     def panel(family: str, loss: str, key: str) -> Panel:
@@ -193,7 +184,7 @@ def compare(
 
     kinds = sorted({(family, loss) for family, loss, _ in runs.values()})
     rows = [[panel(*kind, "images seen"), panel(*kind, "seconds")] for kind in kinds]
-    return Chart(rows).save(path, about, look)
+    return Chart(rows)
 
 
 def tradeoffs(

@@ -11,6 +11,7 @@ from genmnist.evaluation.document import EvaluationDocument
 from genmnist.evaluation.suite import Evaluation
 from genmnist.figures.curves import Chart, Panel
 from genmnist.figures.grid import Tiles
+from genmnist.figures.style import LOOK, Look
 
 
 def nearest(evaluation: Evaluation) -> Tiles:
@@ -53,13 +54,16 @@ def panels(document: EvaluationDocument) -> dict[str, list[Panel]]:
     return found
 
 
-def save(evaluation: Evaluation, folder: Path, about: Mapping[str, str] | None = None) -> list[Path]:
+def save(
+    evaluation: Evaluation, folder: Path, about: Mapping[str, str] | None = None, look: Look = LOOK
+) -> list[Path]:
     """Write every figure into a folder, and return the files.
 
     Args:
         evaluation: what was measured.
         folder: where to.
         about: what each says of itself.
+        look: how each is to look.
 
     Raises:
         GenmnistError: one cannot be written.
@@ -67,4 +71,4 @@ def save(evaluation: Evaluation, folder: Path, about: Mapping[str, str] | None =
     figures = {"nearest": nearest(evaluation)} | {
         name: Chart([row]) for name, row in panels(evaluation.document).items()
     }
-    return [figure.save(folder / f"{name}.png", about) for name, figure in figures.items()]
+    return [figure.save(folder / f"{name}.png", about, look) for name, figure in figures.items()]

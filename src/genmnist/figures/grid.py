@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +24,7 @@ MAX_CELLS = 10_000
 _TEXT = 15  # height of the letters, in pixels of a finished picture that is enlarged three times or less
 _WIDTHS = {3: 1100, 2: 1450}  # pixels that a picture may be wide whose images are so many times enlarged
 _INCH = 150  # pixels of a picture, on paper
+_HEAD = 6  # letters that are left of a head that is too long for its column
 _SHARP = 2400  # pixels: so wide are images made in PDF and SVG, where readers would smooth their edges
 
 
@@ -121,10 +122,17 @@ class Tiles(Figure):
         left = margin + (math.ceil(max(map(length, beside))) if beside else 0)
         top = margin // 2 + line * bool(title) + line * bool(self.columns)
         size = max(left + body[0], math.ceil(length(title)) + 2 * margin) + margin // 2, top + body[1]
-        return size, (left, top), [*self._texts(body, (left, top), line, margin, gap, title)]
+        return size, (left, top), [*self._texts(body, (left, top), line, margin, gap, title, length)]
 
     def _texts(
-        self, body: tuple[int, int], place: tuple[int, int], line: int, margin: int, gap: int, title: str
+        self,
+        body: tuple[int, int],
+        place: tuple[int, int],
+        line: int,
+        margin: int,
+        gap: int,
+        title: str,
+        length: Callable[[str], float],
     ) -> Iterator[_Text]:
         (left, top), (down, across) = place, self.images.shape[:2]
         if title:
@@ -134,7 +142,8 @@ class Tiles(Figure):
             yield _Text(left, heads, self.corner, False, "r")
         pitch = (body[0] - gap) / across, (body[1] - gap) / down
         for number, text in enumerate(self.columns):
-            yield _Text(left + gap / 2 + (number + 0.5) * pitch[0], heads, text, True, "m")
+            head = _cut(text, pitch[0], length)
+            yield _Text(left + gap / 2 + (number + 0.5) * pitch[0], heads, head, True, "m")
         for number, text in enumerate(self.rows):
             yield _Text(left, top + gap / 2 + (number + 0.5) * pitch[1], text, number in self.faint, "r")
 
@@ -174,6 +183,14 @@ def read(picture: Image.Image, columns: int, size: tuple[int, int]) -> UInt8[Ten
     cells = pixels[GAP:, GAP:].unflatten(0, (-1, height)).unflatten(2, (columns, width))
     images: Tensor = cells[:, : size[0], :, : size[1]].transpose(1, 2).flatten(0, 1)
     return images
+
+
+def _cut(text: str, width: float, length: Callable[[str], float]) -> str:
+    """Return a head that is no longer than its column is wide, if that leaves enough of it to be read."""
+    short = text
+    while len(short) > _HEAD and length(short) > width:
+        short = short.removesuffix("…")[:-1] + "…"
+    return short
 
 
 def _letters(scale: int) -> int:

@@ -19,7 +19,7 @@ def by_epoch(
     columns: int,
     size: tuple[int, int],
     path: Path,
-    labelled: bool = False,
+    heads: Sequence[str] = (),
     about: Mapping[str, str] | None = None,
 ) -> Path:
     """Put the first images of the pictures of some epochs under one another, a row an epoch.
@@ -29,7 +29,7 @@ def by_epoch(
         columns: how many images wide the grids are.
         size: height and width of an image.
         path: where to.
-        labelled: the grids have a column a label: that many images are shown, each under its label.
+        heads: what the labels are called of grids that have a column a label: as many images are shown.
         about: what the figure says of itself.
 
     Raises:
@@ -40,6 +40,6 @@ def by_epoch(
     rows = []
     for _, source in shown:
         with Image.open(source) as picture:
-            rows.append(grid.read(picture, columns, size)[: columns if labelled else _ACROSS])
-    names, heads = [f"epoch {epoch}" for epoch, _ in shown], [*map(str, range(columns))]
-    return grid.Tiles(torch.stack(rows), names, heads if labelled else ()).save(path, about)
+            rows.append(grid.read(picture, columns, size)[: len(heads) or _ACROSS])
+    names = [f"epoch {epoch}" for epoch, _ in shown]
+    return grid.Tiles(torch.stack(rows), names, heads).save(path, about)

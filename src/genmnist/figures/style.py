@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from genmnist.files import replacing
+from genmnist.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Vector
@@ -94,6 +96,25 @@ class Figure(ABC):
                 # A sixth of the time of the default level for a fifth more bytes.
                 self.image(look).save(temporary, "PNG", compress_level=3, pnginfo=texts(about), **dpi)
         return path
+
+
+def about(command: Sequence[str], model: str = "", seed: int | None = None) -> dict[str, str]:
+    """Return what a picture's metadata says of how to make it again.
+
+    Args:
+        command: its words, `sys.argv`. Of another program than genmnist only the name is kept.
+        model: which model was looked at, in words.
+        seed: what fixes everything random.
+    """
+    program = Path(command[0]).name if command else ""
+    ours = program in ("genmnist", "genmnist.exe", "__main__.py")
+    said = {
+        "Software": f"genmnist {__version__}",
+        "Command": shlex.join(["genmnist", *command[1:]]) if ours else program,
+        "Model": model,
+        "Seed": "" if seed is None else str(seed),
+    }
+    return {name: text for name, text in said.items() if text}
 
 
 def texts(about: Mapping[str, str]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from genmnist.device import choose_device, describe_machine
-from genmnist.drawing import about
 from genmnist.figures import curves
+from genmnist.figures.style import about
 from genmnist.files import write_bytes
 from genmnist.registry import FAMILIES
 from genmnist.report import contents, page
@@ -74,13 +75,15 @@ def report(
             if exhibit.draw:
                 drawing = exhibit.draw(subject)
                 command = exhibit.command(source, seed, labels(subject.model), named)
-                drawing.save(file, about(command, source.model, seed))
+                drawing.save(file, about(shlex.split(command), source.model, seed))
                 drawn.append(Drawn(exhibit, file, command, drawing.facts))
             elif _left_behind(exhibit, source, headers[exhibit.family].preset, subject.model.unit, file):
                 drawn.append(Drawn(exhibit, file, source.training, {}))
         for family, subject in subjects.items():
             strips[family] = Path(scratch) / f"strip-{family}.png"
-            contents.strip(subject).save(strips[family], about("genmnist report", found[family].model, seed))
+            contents.strip(subject).save(
+                strips[family], about(["genmnist", "report"], found[family].model, seed)
+            )
         colophon = {"machine": describe_machine(), "seed": str(seed), **versions()}
         for one in drawn:
             write_bytes(out / one.path.name, one.path.read_bytes())
@@ -98,7 +101,13 @@ def _left_behind(exhibit: Exhibit, source: Source, preset: str, unit: str, file:
     if exhibit.number == 1:
         lines = [line.flat() for line in source.metrics]
         if lines:
-            curves.losses(lines, file, f"{source.family} · {preset}", unit)
+            curves.losses(
+                lines,
+                file,
+                f"{source.family} · {preset}",
+                unit,
+                about(shlex.split(source.training), source.model),
+            )
         return bool(lines)
     if source.by_epoch.exists():
         shutil.copyfile(source.by_epoch, file)

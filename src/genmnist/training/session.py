@@ -20,12 +20,14 @@ from torch import nn
 
 from genmnist import data as sets
 from genmnist.data import Splits
+from genmnist.data.facts import class_name
 from genmnist.device import choose_device, choose_precision, computing, describe_machine
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.families.family import ModelOptions
 from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import Recipe, check_length
 from genmnist.figures import curves, grid, progress
+from genmnist.figures.style import about
 from genmnist.models import Generator, Model
 from genmnist.randomness import reseed
 from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
@@ -344,7 +346,7 @@ def _carry_on(
     with _interruptible() as interrupted:
         if every and trainer.step == 0:
             started = time.perf_counter()
-            _picture(run, trainer, 0, config.seed)
+            _picture(run, trainer, 0, config)
             if budget:
                 budget.reserve(time.perf_counter() - started)  # for the last one
         for event in recorder.record(run, trainer, config):
@@ -353,7 +355,7 @@ def _carry_on(
             if isinstance(event, EpochEnd):
                 epochs, rest = divmod(trainer.step, trainer.steps_per_epoch)
                 if every and ((not rest and epochs % every == 0) or trainer.step >= trainer.steps):
-                    _picture(run, trainer, epochs + bool(rest), config.seed)
+                    _picture(run, trainer, epochs + bool(rest), config)
             if listen:
                 listen(event, trainer)
             if interrupted.is_set() and trainer.step < trainer.steps:
@@ -364,21 +366,30 @@ def _carry_on(
         recorder.save(run, trainer, config)  # before anything else that could fail
         title = f"{config.family} · {config.preset}"
         lines = [line.flat() for line in trainer.history]
-        curves.losses(lines, run.folder / "losses.png", title, trainer.model.unit)
+        said = _about(config)
+        curves.losses(lines, run.folder / "losses.png", title, trainer.model.unit, said)
         if pictures := run.pictures:
             model = trainer.model
-            size, labelled = model.shape[1:], bool(model.classes)
-            progress.by_epoch(pictures, _columns(model), size, run.by_epoch_file, labelled)
+            names = model.class_names
+            seen = [class_name(names, label) for label, name in enumerate(names) if name]
+            progress.by_epoch(pictures, _columns(model), model.shape[1:], run.by_epoch_file, seen, said)
         recorder.summarise(run, trainer, config)
     return run
 
 
-def _picture(run: Run, trainer: Trainer, epoch: int, seed: int) -> None:
+def _about(config: Config) -> dict[str, str]:
+    """Return what the pictures of a run say of how to make them again."""
+    return about(config.command, f"{config.family}, preset {config.preset}", config.seed)
+
+
+def _picture(run: Run, trainer: Trainer, epoch: int, config: Config) -> None:
     """Draw samples from the model as it is now, always from the same noise."""
     model = trainer.result.eval()
     if isinstance(model, Generator):
         columns = _columns(model)
-        grid.grid(model.sample(_ROWS * columns, seed), columns).save(run.picture(epoch))
+        grid.grid(model.sample(_ROWS * columns, config.seed), columns).save(
+            run.picture(epoch), _about(config)
+        )
     trainer.model.train()
 
 
