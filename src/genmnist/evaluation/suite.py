@@ -61,13 +61,13 @@ class Effort:
     guided: int  # samples at each strength of guidance
     coded: int = 10_000  # test images that an autoencoder codes
     scored: int = 10_000  # test images that a model which knows values scores
-    looks: int = 32  # noise levels at which it looks at each
+    looks: int = 16  # noise levels at which it looks at each
     chained: int = 500  # test images of its chain in discrete time
     steps: int = 500  # of that chain
 
 
 FULL = Effort(10_000, 512, 100, 64, 500, 256, 1000)
-QUICK = Effort(1_000, 64, 32, 8, 50, 64, 200, coded=1_000, scored=200, looks=16, chained=50)
+QUICK = Effort(1_000, 64, 32, 8, 50, 64, 200, coded=1_000, scored=200, chained=50)
 
 
 @dataclass(frozen=True)
