@@ -18,16 +18,18 @@ from typing import cast
 from genmnist import api
 from genmnist.data import load
 from genmnist.device import choose_device
-from genmnist.evaluation import distances, document, tables
-from genmnist.evaluation.document import ByEpoch, EvaluationDocument
+from genmnist.evaluation import distances, document, published, tables
+from genmnist.evaluation.document import ByEpoch, Chain, EvaluationDocument, Likelihood
 from genmnist.files import write_text
 from genmnist.models import Diffusion
 from genmnist.report import claims
+from genmnist.report.sources import card_row
 from genmnist.runs.find import WEIGHTS
 from genmnist.runs.folder import Run
 from genmnist.training import EpochEnd, Event, Trainer
 
 FAMILIES = ("vae", "ddpm", "cfg")
+LIKELY = "ddpm-likelihood"  # the model that knows the values of pixels
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "results.md"
 FIGURES = {"walks": "vae", "bands": "ddpm", "likelihood": "ddpm", "nearest": "cfg"}
@@ -38,15 +40,16 @@ BEGIN, END = (
 )
 
 
-def measure(family: str, build: Path, words: list[str], weights: Path = WEIGHTS) -> EvaluationDocument:
-    """Evaluate the bundled model of a family, and keep the document beside its weights."""
-    folder = build / family
-    command = ["evaluate", family, "--model", "bundled", "--out", str(folder), *words]
+def measure(name: str, build: Path, words: list[str], weights: Path = WEIGHTS) -> EvaluationDocument:
+    """Evaluate a bundled model, and keep the document beside its weights."""
+    folder, (family, _, beside) = build / name, name.partition("-")
+    model = f"bundled:{beside}" if beside else "bundled"
+    command = ["evaluate", family, "--model", model, "--out", str(folder), *words]
     subprocess.run([sys.executable, "-m", "genmnist", *command], check=True)  # noqa: S603
     found = document.read(Run(folder).evaluation_file).replace(out=None)
-    if family != "vae":
-        found = found.replace(by_epoch=by_epoch(family, build / f"{family}-run"))
-    document.write(weights / f"{family}.json", found)
+    if name in ("ddpm", "cfg"):
+        found = found.replace(by_epoch=by_epoch(family, build / f"{name}-run"))
+    document.write(weights / f"{name}.json", found)
     return found
 
 
@@ -95,6 +98,32 @@ def everything(found: dict[str, EvaluationDocument]) -> list[str]:
     ]
 
 
+def likelihood(found: EvaluationDocument) -> list[str]:
+    """Return what the model that knows values is worth: its bound by terms, and among published ones."""
+    measured = cast("Likelihood", found.likelihood)
+    bound, chain = measured.bound, cast("Chain", measured.chain)
+    diffusion = bound.bits - bound.prior - bound.reconstruction
+    terms = [
+        ["prior", f"{bound.prior:.5f}"],
+        ["reconstruction", f"{bound.reconstruction:.5f}"],
+        ["diffusion", f"{diffusion:.4f}"],
+        ["bound", f"{bound.bits:.4f} ± {bound.error or 0:.4f}"],
+        [
+            f"more in a chain of {chain.steps} steps (n = {chain.images:,})",
+            f"{chain.gap:.4f} ± {chain.gap_error or 0:.4f}",
+        ],
+    ]
+    own = f"**`{LIKELY}`**"
+    return [
+        f"{tables.HEADLINE} of its samples: {tables.headline(found)}. Measured on {found.machine}, torch "
+        f"{(found.versions or {}).get('torch')}.",
+        "",
+        *_table([f"bits per dimension, n = {bound.images:,}", LIKELY], terms),
+        "",
+        *_table(published.HEADS, published.beside(found, own, card_row(LIKELY, "parameters"))),
+    ]
+
+
 def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
 
@@ -121,14 +150,17 @@ def main() -> None:
     if "--write" not in words:
         for family in FAMILIES:
             measure(family, build, words)
+        measure(LIKELY, build, ["--num", "2000", *words])  # whose samples are not what it is for
         for name, family in FIGURES.items():
             shutil.copyfile(build / family / f"{name}.png", PAGE.parent / "images" / f"{family}-{name}.png")
     found = {family: document.read(WEIGHTS / f"{family}.json") for family in FAMILIES}
     for page in (ROOT / "README.md", PAGE):
         put(page, "the headline", headlines(found))
     put(PAGE, "all", everything(found))
-    for family, one in found.items():
-        put_card(WEIGHTS / f"{family}.md", one)
+    likely = document.read(WEIGHTS / f"{LIKELY}.json")
+    put(PAGE, "the likelihood", likelihood(likely))
+    for name, one in (found | {LIKELY: likely}).items():
+        put_card(WEIGHTS / f"{name}.md", one)
 
 
 if __name__ == "__main__":

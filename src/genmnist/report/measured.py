@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from genmnist.evaluation import tables
+from genmnist.evaluation import document, published, tables
 from genmnist.evaluation.document import EvaluationDocument
 from genmnist.report import claims
 from genmnist.report.page import Section, Table
-from genmnist.report.sources import Source
+from genmnist.report.sources import Source, card_row
 from genmnist.runs.documents import ModelHeader
+from genmnist.runs.find import WEIGHTS
 
 Evaluations = Mapping[str, EvaluationDocument]  # by family
 
@@ -24,7 +25,7 @@ def section(
     """Return what was measured; see `genmnist.report.contents.page`."""
     items = []
     if found:
-        items = [_headlines(found), *_comparisons(found), _claims(found)]
+        items = [_headlines(found), *_comparisons(found), _claims(found), *_likelihoods()]
     items.append(_trained(sources, headers, parameters))
     missing = {name: source for name, source in sources.items() if name not in found}
     asks = (
@@ -55,6 +56,15 @@ def _comparisons(found: Evaluations) -> list[Table]:
         Table(f"All that was measured of {', '.join(group)}: {basis}.", *tables.comparison(group))
         for basis, group in tables.by_basis(found).items()
     ]
+
+
+def _likelihoods() -> list[Table]:
+    """Return the bits of the bundled model that knows values, among published ones."""
+    name = "ddpm-likelihood"
+    own = document.read(WEIGHTS / f"{name}.json")
+    rows = published.beside(own, "ddpm bundled:likelihood", card_row(name, "parameters"))
+    note = "A bound and the density of dequantised bytes can only be too high. Fewer bits are better."
+    return [Table("How many bits a pixel of a test digit takes.", published.HEADS, rows, note)]
 
 
 def _claims(found: Evaluations) -> Table:

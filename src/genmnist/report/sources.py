@@ -52,14 +52,19 @@ class Source:
         """Return the command that trained it. Raises GenmnistError if the run's configuration is damaged."""
         if self.run:
             return shlex.join(["genmnist", *map(seen_from_here, self.run.config.command[1:])])
-        card = (WEIGHTS / f"{self.family}.md").read_text("utf-8")
-        return card.partition("| command | `")[2].partition("`")[0]
+        return card_row(self.family, "command").strip("`")
 
     @property
     def evaluation(self) -> EvaluationDocument | None:
         """Return what `genmnist evaluate` measured, if it did. Raises GenmnistError if it is damaged."""
         path = self.run.evaluation_file if self.run else WEIGHTS / f"{self.family}.json"
         return document.read(path) if path.exists() else None
+
+
+def card_row(name: str, row: str) -> str:
+    """Return what the card of bundled weights says under a name."""
+    card = (WEIGHTS / f"{name}.md").read_text("utf-8")
+    return card.partition(f"| {row} | ")[2].partition(" |")[0]
 
 
 def seen_from_here(word: str) -> str:
