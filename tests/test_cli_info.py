@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def test_info_says_what_a_run_holds(genmnist: Command, vae_run: str) -> None:
     assert document["parameters"] == sum(
         np.prod(s) for s in ((784, 16), 16, (16, 8), 8, (4, 16), 16, (16, 784), 784)
     )
+    assert re.search(r"options\.shape +1, 28, 28", genmnist("info", vae_run).out)
 
 
 def test_info_knows_bundled_weights_by_name(genmnist: Command) -> None:

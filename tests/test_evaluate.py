@@ -205,6 +205,11 @@ def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path
     )
     genmnist("train", "vae", *words, "--out", "vae")
     genmnist("train", "vae", *words, "--beta", 4.0, "--out", "beta")
+    genmnist("train", "vae", "--steps", 3, "--latent", 3, "--hidden", 16, "--quiet", "--out", "short")
+    ours, theirs = genmnist("compare", "vae", "short", "--json").json["runs"]
+    assert (ours["data"], theirs["data"]) == ("folder digits", "mnist")
+    assert (ours["steps"], theirs["steps"]) == (16, 3)
+    assert "epochs" not in theirs  # which the recipe has, and the run did not
     done = genmnist("compare", "vae", "beta", "--json")
     assert done.status == 0, done.err
     ours, theirs = done.json["runs"]

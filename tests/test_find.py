@@ -160,7 +160,7 @@ def test_what_is_loaded_is_what_was_named(work: Path, few: Splits) -> None:
     assert (model.trained.dataset, model.trained.data_checksum) == ("own", few.checksum())
     assert type(genmnist.load(None, run, device="cpu")) is type(model)
     with pytest.raises(
-        GenmnistError, match="holds a vae, not a ddpm: take the command for vae, or another `model`"
+        GenmnistError, match="holds a vae, not a ddpm: take the command for vae, or another file"
     ):
         genmnist.load("ddpm", run, device="cpu")
     header, tensors = genmnist.info(run.folder)

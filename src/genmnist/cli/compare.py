@@ -81,9 +81,11 @@ def _settings(run: Run) -> dict[str, Any]:
         FAMILIES.check(config.family)
     except UsageError as error:
         raise GenmnistError(f"{run.config_file} is damaged, or needs a `plugin`: {error}") from error
-    data = {"data": config.data_dir or config.dataset, "data checksum": config.data_checksum[:8]}
+    data = {"data": config.dataset, "data checksum": config.data_checksum[:8]}
     told = {name: getattr(config, name) for name in ("preset", "seed", "validation", "precision")}
-    return told | data | config.options | config.recipe
+    # How long it was is said by its steps: the recipe has epochs even where it was told something else.
+    recipe = {name: value for name, value in config.recipe.items() if name != "epochs"}
+    return told | data | config.options | recipe
 
 
 def _differing(settings: list[dict[str, Any]]) -> list[str]:

@@ -57,6 +57,9 @@ def _info(
 info = opt.with_options(_info, examples=("info vae", "info runs/vae/short", "info model.safetensors --json"))
 
 
+_FEW = 8  # numbers that are shown instead of counted
+
+
 def _rows(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
     for key, value in facts.items():
         if isinstance(value, dict):
@@ -64,7 +67,8 @@ def _rows(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
         elif isinstance(value, list) and all(isinstance(entry, str) for entry in value):
             yield key, printable(", ".join(filter(None, value)))
         elif isinstance(value, list):
-            yield key, f"{len(value)} entries"
+            plain = len(value) <= _FEW and all(isinstance(entry, (int, float)) for entry in value)
+            yield key, ", ".join(map(_text, value)) if plain else f"{len(value)} entries"
         else:
             yield key, _text(value)
 

@@ -131,7 +131,7 @@ def load(
     if family and header.family != family:
         raise GenmnistError(
             f"{path} holds a {header.family:.40}, not a {family}: take the command for {header.family:.40}, "
-            "or another `model`"
+            "or another file"
         )
     own = header.options.get("network") == "own"
     if network is not None and not own:
