@@ -196,6 +196,8 @@ def test_a_warm_start_resumes_without_the_weights_it_started_from(tmp_path: Path
 def test_an_interrupted_run_is_saved_and_resumes(tmp_path: Path, idx_folder: Path) -> None:
     whole = train(tmp_path / "whole", idx_folder)
 
+    before = signal.getsignal(signal.SIGINT)
+
     def interrupt(event: Event, trainer: Trainer) -> None:
         if trainer.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
@@ -204,7 +206,7 @@ def test_an_interrupted_run_is_saved_and_resumes(tmp_path: Path, idx_folder: Pat
         train(tmp_path / "run", idx_folder, listen=interrupt)
     assert caught.value.folder == tmp_path / "run"
     assert not Run.open(tmp_path / "run").finished
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
     resumed = genmnist.resume(tmp_path / "run")
     assert same(tensors(whole), tensors(resumed))
     assert timeless(whole.metrics) == timeless(resumed.metrics)
