@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -49,6 +50,19 @@ class Finished:
 
 
 Command = Callable[..., Finished]
+
+
+def program(place: str, needs: str = "genmnist") -> Any:
+    """Import a program beside the package, such as bench/busy.py; skip where what it needs is not here."""
+    pytest.importorskip(needs)
+    path = Path(__file__).parents[1] / place
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where its dataclasses look for their annotations
+    spec.loader.exec_module(module)
+    return module
 
 
 _WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from genmnist.cli import main; main()"

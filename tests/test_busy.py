@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-BENCH = Path(__file__).parents[1] / "bench" / "busy.py"
+from conftest import program
 
 
 @pytest.fixture(scope="module")
 def busy() -> Any:
-    spec = importlib.util.spec_from_file_location("busy", BENCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["busy"] = module
-    spec.loader.exec_module(module)
-    return module
+    return program("bench/busy.py")
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from genmnist.families.cfg import ConditionalOptions
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.models import ConditionalDiffusion, Diffusion
 from genmnist.randomness import reseed
+from genmnist.registry import SAMPLERS
 from genmnist.training import Trainer
 
 LIKELY: dict[str, Any] = {
@@ -214,7 +215,21 @@ def test_colours_and_labels(shape: tuple[int, int, int]) -> None:
     model.begin(images)
     labels = torch.arange(20) % 3
     assert last(model, images, labels=labels, looks=16).bits.mean().item() == pytest.approx(1, abs=0.1)
-    assert model.sample(3, steps=2, labels=[0, 1, 2]).shape == images[:3].shape
+    drawn = model.sample(3, steps=2, labels=[0, 1, 2], guidance=2.0)
+    assert drawn.shape == images[:3].shape
+
+
+def test_what_takes_other_targets_takes_this_one(few: Splits) -> None:
+    model = made()
+    model.begin(few.train.images)
+    for sampler in SAMPLERS.names():
+        *_, last_step = model.trace(model.request(0, sampler=sampler, steps=3), 2)
+        assert last_step.x.isfinite().all()
+    noise = model.embed(few.test.images[:2], steps=24)
+    again = model.decode(noise, request=model.request(how=model.deterministic(steps=24)))
+    assert (again - few.test.images[:2, None] / 255).abs().mean() < 0.05
+    walk = model.interpolate(noise[:1], noise[1:], torch.linspace(0, 1, 3), path="slerp")
+    assert walk.shape == (1, 3, 1, 28, 28)
 
 
 def sentence(action: Callable[[], object]) -> str:

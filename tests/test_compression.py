@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,23 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from conftest import program
 from genmnist.evaluation import scores
 from genmnist.families.ddpm import LIKELY, DiffusionOptions
 from genmnist.models import Diffusion
 
-BENCH = Path(__file__).parents[1] / "bench" / "compression.py"
-
 
 @pytest.fixture(scope="module")
 def compression() -> Any:
-    pytest.importorskip("constriction")
-    spec = importlib.util.spec_from_file_location("compression", BENCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compression"] = module
-    spec.loader.exec_module(module)
-    return module
+    return program("bench/compression.py", "constriction")
 
 
 @pytest.fixture(scope="module")

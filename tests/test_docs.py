@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from conftest import program
 from genmnist.cli.app import build
 from genmnist.evaluation import document, tables
 from genmnist.runs.find import WEIGHTS
@@ -66,19 +66,8 @@ def test_the_map_of_the_house_is_true() -> None:
     assert sorted(named) == sorted(there)
 
 
-def _module(path: Path, needs: str = "genmnist") -> Any:
-    """Import a file that is not in the package; skip the test where what it needs is not installed."""
-    pytest.importorskip(needs)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_reference_of_commands_is_up_to_date() -> None:
-    reference = _module(ROOT / "scripts" / "reference.py")
+    reference = program("scripts/reference.py")
     assert reference.PAGE.read_text("utf-8") == reference.page(), "run `make docs`"
 
 
@@ -95,7 +84,7 @@ def test_one_headline_wherever_it_is_quoted() -> None:
 
 
 def test_formulas_are_shown_without_a_network() -> None:
-    mathml = _module(ROOT / "docs" / "mathml.py", needs="latex2mathml")
+    mathml = program("docs/mathml.py", needs="latex2mathml")
     text = "\n".join(prose(page) for page in ROOT.glob("docs/*.md"))
     displayed = re.findall(r"\$\$(.+?)\$\$", text, re.S)
     inline = re.findall(r"\$([^$\n]+)\$", re.sub(r"\$\$.+?\$\$", "", text, flags=re.S))

@@ -149,9 +149,9 @@ def test_a_picture_says_how_to_make_it_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "command"),
     [
-        (["/opt/bin/genmnist", "sample", "vae", "--title", "a b"], "genmnist sample vae --title 'a b'"),
-        (["/opt/genmnist/__main__.py", "report"], "genmnist report"),
-        (["/home/me/train.py", "--secret", "/home/me"], "train.py"),
+        (["bin/genmnist", "sample", "vae", "--title", "a b"], "genmnist sample vae --title 'a b'"),
+        (["src/genmnist/__main__.py", "report"], "genmnist report"),
+        (["mine/train.py", "--secret", "word"], "train.py"),
         ([], None),
     ],
 )

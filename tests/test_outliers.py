@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-BENCH = Path(__file__).parents[1] / "bench" / "outliers.py"
+from conftest import program
 
 
 @pytest.fixture(scope="module")
 def outliers() -> Any:
-    spec = importlib.util.spec_from_file_location("outliers", BENCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["outliers"] = module
-    spec.loader.exec_module(module)
-    return module
+    return program("bench/outliers.py")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.cli.help import DEVICE, MODEL
 from genmnist.errors import GenmnistError, UsageError
-from genmnist.evaluation import scored
-from genmnist.evaluation.scored import ScoredDocument
+from genmnist.evaluation import scores_document
+from genmnist.evaluation.scores_document import ScoredDocument
 from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
 from genmnist.runs.find import Found, find
 
@@ -137,9 +137,9 @@ def _score(
         edges=tuple(terms.edges.tolist()),
         versions=versions(),
         machine=describe_machine(),
-        scores=scored.entries(terms, known.names),
+        scores=scores_document.entries(terms, known.names),
     )
-    scored.WRITERS[out.suffix](out, document)
+    scores_document.WRITERS[out.suffix](out, document)
     likeliest, least = document.extremes(_SHOWN)
     bits = [score.bits for score in document.scores]
     figure = likely.extremes(known.images, bits, likeliest, least, "bits per dimension")
@@ -215,7 +215,7 @@ def _read(images: str, num: int | None, output: Output) -> _Images:
 
 def _show(output: Output, document: ScoredDocument, likeliest: list[int], least: list[int]) -> None:
     """Say what came of it: the mean, and the two extremes."""
-    facts = scored.as_facts(document)
+    facts = scores_document.as_facts(document)
     output.note(**facts)
     count = len(document.scores)
     error = "" if document.error is None else f" ± {document.error:.4f}"

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -37,12 +37,15 @@ def nearest(x: Tensor, values: int) -> Int64[Tensor, ...]:
     return ((x + 1) / 2 * (values - 1)).round().long().clamp(0, values - 1)
 
 
-def histogram(clean: Int64[Tensor, "b c h w"], values: int) -> Float[Tensor, "c values"]:
+def histogram(images: UInt8[Tensor, "n h w *rgb"], values: int) -> Float[Tensor, "c values"]:
     """Return the logarithm of how often pixels of each channel have each value; one more counts as seen.
 
     What was never seen in the data can then still be met in a test image.
     """
-    counts = torch.stack([channel.flatten().bincount(minlength=values) for channel in clean.unbind(1)])
+    channels = images.unbind(-1) if images.ndim == 4 else (images,)
+    bytes_ = torch.stack([channel.flatten().bincount(minlength=256) for channel in channels])
+    number = nearest(torch.linspace(-1, 1, 256, device=images.device), values)  # of each byte
+    counts = bytes_.new_zeros(len(channels), values).index_add_(1, number, bytes_)
     return (counts + 1.0).log().log_softmax(-1)
 
 

@@ -92,7 +92,8 @@ DDPM = Family(
         DiffusionOptions,
         "the best model of ten minutes on two cores",
         "the best model of an hour on two cores (the bundled one took 42 minutes: 2.2 times)",
-        "a model that knows how likely a digit is, an hour on two cores",
+        "a model that knows how likely a digit is, an hour on two cores (the bundled one, 102 minutes of one "
+        "core: 0.925 bits per dimension)",
         Preset(
             "the reference: linear schedule, predicted noise, 20 epochs of Adam at 2e-4, then 2e-5, on all "
             "training images, validated on the test images",

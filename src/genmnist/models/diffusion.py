@@ -61,9 +61,7 @@ class Diffusion(Latent):
     def begin(self, images: UInt8[Tensor, "n h w *rgb"]) -> None:
         """Let a model that knows values start from their histogram."""
         if self.knows_values:
-            self.network.begin(
-                categorical.nearest(2 * scale(images.to(self.device)) - 1, self.options.values)
-            )
+            self.network.begin(images)
 
     def place(self, device: torch.device, precision: str = "auto") -> Self:
         """Move the model to `device`, its convolutions in the channels-last order that they run in."""
@@ -84,10 +82,9 @@ class Diffusion(Latent):
 
     def predict(self, x: Images, alpha: Tensor, sigma: Tensor, labels: Labels | None = None) -> Images:
         """Return what the network makes of noisy images; its own precision ends here."""
-        log_snr = 2 * (alpha / sigma).log()
         given = () if labels is None else (labels,)
         with self.computing():
-            prediction: Tensor = self.network(x / torch.hypot(alpha, sigma), log_snr.flatten(), *given)
+            prediction: Tensor = self.network(*_seen(x, alpha, sigma), *given)
         if not isinstance(prediction, Tensor) or prediction.shape != x.shape:
             said = list(prediction.shape) if isinstance(prediction, Tensor) else type(prediction).__name__
             raise UsageError(
@@ -118,37 +115,31 @@ class Diffusion(Latent):
         )
         clean, noise = 2 * images - 1, torch.randn_like(images)
         x = alpha * clean + sigma * noise
-        losses: Losses = {}
-        if self.knows_values:
-            judged = self._judge(x, alpha, sigma, clean, weight / density, labels)
-            prediction, losses["loss"] = judged.mean, judged.loss
-            losses["cross_entropy"] = judged.nats.mean()
-        else:
-            prediction = self.predict(x, alpha, sigma, labels)
+        judged = self._judge(x, alpha, sigma, clean, weight / density, labels) if self.knows_values else None
+        prediction = judged.mean if judged else self.predict(x, alpha, sigma, labels)
         error = weight * (prediction - target(name, clean, noise, alpha, sigma)).square()
-        whole = (error / density).mean()
-        losses.setdefault("loss", whole)
-        if self.knows_values and self.options.weight == "likelihood":
-            losses["bits"] = whole.detach() / math.log(2)  # a dimension, all of the bound but its ends
         if self.spread is not None and self.training:
             self.spread.learn(t / last, error.detach().flatten(1).mean(1))
+        weighted = (error / density).mean()
         implied = denoised(name, prediction.detach(), x, alpha, sigma).epsilon
-        losses["epsilon"] = (implied - noise).square().mean()
+        losses = {
+            "loss": judged.loss if judged else weighted,
+            "epsilon": (implied - noise).square().mean(),
+        }
+        if judged:
+            losses["cross_entropy"] = judged.nats.mean()
+        if judged and self.options.weight == "likelihood":
+            losses["bits"] = weighted / math.log(2)  # a dimension, all of the bound but its ends
         return losses
 
     def _judge(
         self, x: Images, alpha: Tensor, sigma: Tensor, clean: Images, weight: Tensor, labels: Labels | None
     ) -> Judged:
         """Return the loss of a network that knows values: the weighted error, and the cross-entropy."""
-        size = torch.hypot(alpha, sigma)
+        truth = categorical.nearest(clean, self.options.values)
         with self.computing():
             judged: Judged = self.network.judge(
-                x / size,
-                2 * (alpha / sigma).log().flatten(),
-                categorical.nearest(clean, self.options.values),
-                weight.flatten(),
-                self.options.cross_entropy,
-                labels,
+                *_seen(x, alpha, sigma), truth, weight.flatten(), self.options.cross_entropy, labels
             )
         return judged
 
@@ -162,9 +153,9 @@ class Diffusion(Latent):
         Raises:
             UsageError: this model does not know values.
         """
-        seen = self._seen(x, t)
+        self._check_knows_values()
         with self.computing():
-            found: Tensor = self.network.log_probability(*seen, clean, labels)
+            found: Tensor = self.network.log_probability(*_seen(x, *self._levels(x, t)), clean, labels)
         return -found.flatten(1).sum(1)
 
     def log_probabilities(
@@ -175,23 +166,23 @@ class Diffusion(Latent):
         Raises:
             UsageError: this model does not know values.
         """
-        seen = self._seen(x, t)
+        self._check_knows_values()
         with self.computing():
-            found: Tensor = self.network.log_probabilities(*seen, labels)
+            found: Tensor = self.network.log_probabilities(*_seen(x, *self._levels(x, t)), labels)
         return found
 
-    def _seen(self, x: Images, t: float) -> tuple[Images, Float[Tensor, " 1"]]:
-        """Return x_t as a network that knows values sees it, and its log-SNR. Raises UsageError."""
+    def _check_knows_values(self) -> None:
         if not self.knows_values:
             raise UsageError("only a model with the target categorical says how likely a value is")
+
+    def _levels(self, x: Images, t: float) -> Float[Tensor, "2 1 1 1 1"]:
+        """Return alpha and sigma of a timestep, where the images are."""
         levels = torch.stack((self.schedule.alpha(t), self.schedule.sigma(t))).float()
-        alpha, sigma = levels.view(2, 1, 1, 1, 1).to(x.device)
-        return x / torch.hypot(alpha, sigma), 2 * (alpha / sigma).log().flatten()
+        return levels.view(2, 1, 1, 1, 1).to(x.device, non_blocking=True)
 
     def denoise(self, x: Images, t: float, labels: Labels | None = None) -> Denoised:
         """Return the clean images and the noise that the network sees in images at timestep `t`."""
-        levels = torch.stack((self.schedule.alpha(t), self.schedule.sigma(t))).float()
-        alpha, sigma = levels.view(2, 1, 1, 1, 1).to(x.device, non_blocking=True)
+        alpha, sigma = self._levels(x, t)
         return denoised(self.options.target, self.predict(x, alpha, sigma, labels), x, alpha, sigma)
 
     def guidance(self, how: Sampling) -> Guidance | None:
@@ -382,6 +373,11 @@ class Diffusion(Latent):
             one, other = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
             mixed = lerp(one, other, alphas).flatten(0, 1)
         return self.decode(between.flatten(0, 1), mixed, request).view(between.shape)
+
+
+def _seen(x: Images, alpha: Tensor, sigma: Tensor) -> tuple[Images, Float[Tensor, " levels"]]:
+    """Return noisy images as a network sees them, variance preserving, and their log-SNRs."""
+    return x / torch.hypot(alpha, sigma), 2 * (alpha / sigma).log().flatten()
 
 
 def _check_step(step: object, x: Images, sampler: str) -> None:

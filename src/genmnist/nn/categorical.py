@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from genmnist.diffusion import categorical
@@ -53,10 +53,10 @@ class Categorical(nn.Module):
         """Return how many values a pixel may have."""
         return len(self.readout)
 
-    def begin(self, clean: Int64[Tensor, "b c h w"]) -> None:
-        """Start from the histogram of images, whose pixels are numbers of values, unless there is one."""
+    def begin(self, images: UInt8[Tensor, "n h w *rgb"]) -> None:
+        """Start from the histogram of images, unless there is one."""
         if not self.histogram.any():
-            self.histogram.copy_(categorical.histogram(clean, self.values))
+            self.histogram.copy_(categorical.histogram(images, self.values))
 
     def forward(self, x: Images, log_snr: Float[Tensor, " #b"], labels: Labels | None = None) -> Images:
         """Return the posterior mean of variance-preserving noisy images."""
