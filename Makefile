@@ -65,7 +65,7 @@ figures: setup
 	$(BIN)/genmnist sample cfg --model bundled --guidance-sweep -1,0,1,3,8 --out docs/images/cfg-sweep.png
 	$(BIN)/genmnist interpolate cfg --model bundled --label 3,8 --pairs 2 --out docs/images/cfg-interpolation.png
 
-# The measured figures of the bundled models, into README.md, docs/results.md and the models' cards: half an hour.
+# The measured figures of the bundled models, into README.md, docs/results.md and the models' cards: forty minutes.
 results: setup
 	$(BIN)/python scripts/results.py
 

@@ -63,7 +63,7 @@ def _likelihoods() -> list[Table]:
     name = "ddpm-likelihood"
     own = document.read(WEIGHTS / f"{name}.json")
     rows = published.beside(own, "ddpm bundled:likelihood", card_row(name, "parameters"))
-    note = "A bound and the density of dequantised bytes can only be too high. Fewer bits are better."
+    note = "All but a probability of bytes can only be too high. Fewer bits are better."
     return [Table("How many bits a pixel of a test digit takes.", published.HEADS, rows, note)]
 
 
