@@ -13,7 +13,7 @@ from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.version import __version__
 
 if TYPE_CHECKING:
-    from genmnist.api import evaluate, info, load, report, resume, score, train
+    from genmnist.api import compare, evaluate, info, load, report, resume, sample, score, train
     from genmnist.registry import plugin
     from genmnist.runs.find import find
     from genmnist.runs.folder import Run
@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "UsageError",
     "__version__",
+    "compare",
     "evaluate",
     "find",
     "info",
@@ -31,12 +32,16 @@ __all__ = [
     "plugin",
     "report",
     "resume",
+    "sample",
     "score",
     "train",
 ]
 
 _LAZY = {
-    **dict.fromkeys(("evaluate", "info", "load", "report", "resume", "score", "train"), "genmnist.api"),
+    **dict.fromkeys(
+        ("compare", "evaluate", "info", "load", "report", "resume", "sample", "score", "train"),
+        "genmnist.api",
+    ),
     "Run": "genmnist.runs.folder",
     "find": "genmnist.runs.find",
     "plugin": "genmnist.registry",

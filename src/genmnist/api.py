@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from torch import Tensor, nn
 
+from genmnist import notebook
 from genmnist.data import as_splits
 from genmnist.device import choose_device, describe_machine
+from genmnist.drawing import Samples
 from genmnist.errors import UsageError
 from genmnist.models import VAE, Classifier, ConditionalDiffusion, Diffusion, Generator, Model
 from genmnist.models.request import check_whole
 from genmnist.options import Options
 from genmnist.registry import plugin
+from genmnist.report.comparison import compare
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import ModelHeader, StateHeader
 from genmnist.runs.find import Found, find, find_data
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from genmnist.evaluation.suite import Evaluation
 
 __all__ = [
+    "compare",
     "evaluate",
     "find",
     "find_data",
@@ -37,6 +41,7 @@ __all__ = [
     "plugin",
     "report",
     "resume",
+    "sample",
     "score",
     "train",
     "versions",
@@ -116,6 +121,58 @@ def info(path: str | Path) -> tuple[ModelHeader | StateHeader, dict[str, Tensor]
     return checkpoint.read(find(None, path).path)
 
 
+def sample(
+    model: Generator | str,
+    num: int | None = None,
+    seed: int = 0,
+    *,
+    which: Which = None,
+    device: str = "auto",
+    batch_size: int = 64,
+    **asked: Any,
+) -> Samples:
+    """Draw images that show themselves in a notebook, as a grid and in motion.
+
+    >>> import genmnist
+    >>> sevens = genmnist.sample("cfg", 4, labels=7, guidance=3.0)
+    >>> sevens.images.shape
+    torch.Size([4, 28, 28])
+    >>> sevens.labels
+    tensor([7, 7, 7, 7])
+
+    Args:
+        model: a model, or the family of one to `load`.
+        num: how many; None: 64, or ten of each label.
+        seed: fixes them; image k depends on the seed and on k alone.
+        which, device: for `load`, of a family: which of its models, and where to compute.
+        batch_size: how many to draw at a time.
+        asked: what else `Generator.request` takes, such as `labels`, `guidance`, `steps` and `guide`.
+
+    Returns:
+        `images` and `labels` are tensors; `grid()` and `animate()` draw them, `write(path)` writes a file.
+
+    Raises:
+        UsageError: a number or a name that makes no sense, or a model that draws nothing.
+        GenmnistError: as `load` does.
+    """
+    if isinstance(model, str):
+        loaded: Any = load(model, which, device=device)
+    elif which is None:
+        loaded = model
+    else:
+        raise UsageError("`which` chooses among the models of a family: `model` is one already")
+    if not isinstance(loaded, Generator):
+        raise UsageError(f"`model` must be a model that draws, or the name of its family, not {model!r:.60}")
+    request = loaded.request(seed, **asked)
+    if num is None:
+        num = 10 * len(request.turns) if len(request.turns) > 1 else 64
+    for name, number in (("num", num), ("batch_size", batch_size)):
+        check_whole(name, number, 1)
+    drawn = Samples(loaded, request, num, batch_size)
+    _ = drawn.images  # what is wrong is said now
+    return drawn
+
+
 def evaluate(
     model: Generator,
     data: Any = None,
@@ -126,7 +183,7 @@ def evaluate(
     likelihood_steps: int | None = None,
     seed: int = 0,
     how: Options | None = None,
-    watch: Callable[[str, float], None] = lambda stage, share: None,
+    watch: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
     """Measure a model: its samples against test images, and whatever else its family can be measured by.
 
@@ -140,7 +197,7 @@ def evaluate(
             is measured besides the bound in continuous time; None: 500.
         seed: of the samples.
         how: how to sample, as `model.how` returns it.
-        watch: called with the name of a stage and the share of it that is done.
+        watch: called with the name of a stage and the share of it that is done; None: a notebook shows a bar.
 
     Returns:
         What was measured: `document` has the numbers, `genmnist.figures.evaluated` draws them.
@@ -159,7 +216,9 @@ def evaluate(
         effort = replace(effort, steps=likelihood_steps)
     how = model.how(how)
     space = distances.own_features(features) if features else distances.bundled_features(model.device)
-    measured = suite.measure(model, splits, space, effort, watch, seed, how)
+    with notebook.bar("") as advance:
+        told = watch or (lambda stage, share: advance(share, stage))
+        measured = suite.measure(model, splits, space, effort, told, seed, how)
     document = measured.document.replace(
         num=effort.num,
         quick=quick,

@@ -5,15 +5,18 @@ The command line, the report and notebooks all draw by these.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
+from genmnist import notebook
 from genmnist.data import Dataset
 from genmnist.data.facts import class_name
 from genmnist.errors import UsageError
@@ -69,10 +72,22 @@ class Drawing:
         else:
             self.figure.save(path, about, look)
 
+    def _repr_png_(self) -> bytes:
+        """Show it in a notebook."""
+        return notebook.png(self.picture)
+
+
+class Animation(Drawing):
+    """A drawing that is looked at in motion."""
+
+    def _repr_html_(self) -> str:
+        """Show it in a notebook, where it moves."""
+        return notebook.picture(animation.gif(self.frames, self.seconds, self.bounce), "gif")
+
 
 @dataclass(frozen=True)
 class Samples:
-    """Images to be drawn.
+    """Images to be drawn: a row of them that a request asks for, drawn when they are first looked at.
 
     Args:
         model: what draws.
@@ -85,6 +100,29 @@ class Samples:
     request: Request
     num: int
     batch_size: int = 64
+
+    @functools.cached_property
+    def images(self) -> UInt8[Tensor, "num h w *rgb"]:
+        """Return the images, as bytes."""
+        with notebook.bar("sampling", self.num) as watch:
+            return torch.cat([*self.batches(watch)])
+
+    @property
+    def labels(self) -> Int64[Tensor, " num"] | None:
+        """Return the label of each that was asked for; None where there are none."""
+        return self.request.sequence(0, self.num)
+
+    def grid(self, columns: int | None = None, title: str = "") -> grid.Tiles:
+        """Return a grid of them: a column a label, or a square, unless `columns` says otherwise."""
+        heads = self.heads(self.columns) if columns in (None, self.columns) else []
+        return grid.grid(self.images, columns or self.columns, heads, title)
+
+    def _repr_png_(self) -> bytes:
+        """Show them in a notebook."""
+        return self.grid()._repr_png_()
+
+    def __len__(self) -> int:
+        return self.num
 
     @property
     def columns(self) -> int | None:
@@ -121,13 +159,18 @@ class Samples:
         return {"num": self.num, **_facts(self.request)}
 
     def write(
-        self, out: Path, about: Mapping[str, str], watch: Watch, look: Look = LOOK
+        self,
+        out: str | Path,
+        about: Mapping[str, str] | None = None,
+        watch: Watch = unwatched,
+        look: Look = LOOK,
     ) -> Image.Image | None:
         """Draw into a file or a folder, as its name asks, and return the picture if it is one.
 
         Raises:
             GenmnistError: it cannot be written.
         """
+        out, about = Path(out), about or {}
         if out.suffix == ".npz":
             labels = self.request.sequence(0, self.num)
             export.npz(self.batches(watch), self.num, out, None if labels is None else labels.tolist())
@@ -139,14 +182,16 @@ class Samples:
         drawn.save(out, about, look)
         return drawn.picture
 
-    def animate(self, watch: Watch = unwatched) -> Drawing:
+    def animate(self, watch: Watch | None = None) -> Animation:
         """Draw how they come about."""
-        request = replace(self.request, watch=lambda share: watch(int(share * self.num)))
-        pictures = [
-            grid.grid(frame.images, self.columns, self.heads(self.columns), frame.moment)
-            for frame in self.model.frames(request, self.num)
-        ]
-        return Drawing(pictures[-1], pictures, self.facts, seconds=4.0)
+        with notebook.bar("drawing", self.num) as shown:
+            tell = watch or shown
+            request = replace(self.request, watch=lambda share: tell(int(share * self.num)))
+            pictures = [
+                grid.grid(frame.images, self.columns, self.heads(self.columns), frame.moment)
+                for frame in self.model.frames(request, self.num)
+            ]
+        return Animation(pictures[-1], pictures, self.facts, seconds=4.0)
 
     def sweep(self, ways: Mapping[str, Any], watch: Watch = unwatched) -> Drawing:
         """Draw the same noise in several ways: a row for each, by its name."""

@@ -12,11 +12,23 @@ from typing import Any, TypeVar, cast
 import msgspec
 import torch
 from jaxtyping import Int64, UInt8
+from PIL import Image
 from torch import Tensor
 
+from genmnist import notebook
 from genmnist.data import Dataset, Splits
 from genmnist.errors import UsageError
-from genmnist.evaluation import bands, distances, factors, likelihood, neighbours, samples, scores, vae
+from genmnist.evaluation import (
+    bands,
+    distances,
+    factors,
+    likelihood,
+    neighbours,
+    samples,
+    scores,
+    tables,
+    vae,
+)
 from genmnist.evaluation import walks as walked
 from genmnist.evaluation.distances import FeatureSpace
 from genmnist.evaluation.document import (
@@ -77,6 +89,14 @@ class Evaluation:
     document: EvaluationDocument
     shown: Images
     nearest: Images
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what was measured, and samples above the real images nearest to them."""
+        rows = [(line.title, line.value, line.real) for line in tables.lines(self.document)]
+        strip = torch.cat([torch.cat([*images], 1) for images in (self.shown, self.nearest)])
+        picture = notebook.picture(notebook.png(Image.fromarray(strip.numpy())), width=700)
+        said = "".join(f"<p>{sentence}</p>" for sentence in tables.caveats(self.document))
+        return notebook.table(rows, ("", "measured", "real images")) + said + picture
 
 
 @dataclass(frozen=True)

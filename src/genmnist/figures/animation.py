@@ -43,6 +43,18 @@ def save(
     Raises:
         GenmnistError: the file cannot be written.
     """
+    write_bytes(path, gif(frames, seconds, bounce, about, look))
+    return Path(path)
+
+
+def gif(
+    frames: Sequence[Tiles],
+    seconds: float = 4.0,
+    bounce: bool = False,
+    about: Mapping[str, str] | None = None,
+    look: Look = LOOK,
+) -> bytes:
+    """Return frames as an endless GIF, as `save` writes it."""
     comment = "\n".join(f"{name}: {text}" for name, text in (about or {}).items()).encode()
     given = look.scale is not None
     while True:
@@ -56,8 +68,7 @@ def save(
         elif excess > 1 and not given and scale > 1:
             look = replace(look, scale=scale - 1)
         else:
-            write_bytes(path, content)
-            return Path(path)
+            return content
 
 
 def _encode(

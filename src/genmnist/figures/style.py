@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from genmnist import notebook
 from genmnist.files import replacing
 from genmnist.version import __version__
 
@@ -75,6 +76,10 @@ class Figure(ABC):
     @abstractmethod
     def vector(self, look: Look = LOOK) -> Vector:
         """Return the figure with its texts as texts, as matplotlib has it."""
+
+    def _repr_png_(self) -> bytes:
+        """Show it in a notebook."""
+        return notebook.png(self.image())
 
     def save(self, path: str | Path, about: Mapping[str, str] | None = None, look: Look = LOOK) -> Path:
         """Write the figure, whole or not at all, in the format that the name's ending asks for.

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from genmnist import notebook
 from genmnist.data import Shape, quantise
 from genmnist.device import autocast, choose_precision
 from genmnist.errors import UsageError
@@ -118,6 +119,25 @@ class Model(nn.Module, ABC):
         """Return the device that holds the weights; the CPU for a model that has none."""
         held = next(itertools.chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if held is None else held.device
+
+    def __repr__(self) -> str:
+        """Say in a line which model it is; `print(model.network)`, or another part, shows its layers."""
+        return f"<{', '.join(self._facts().values())}>"
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook which model it is."""
+        return notebook.table([*self._facts().items()])
+
+    def _facts(self) -> dict[str, str]:
+        """Return what to say of it."""
+        count = sum(weight.numel() for weight in self.parameters())
+        return {
+            "model": self.origin or f"a {self.family} of no file",
+            "kind": FAMILIES[self.family].title,
+            "images": " x ".join(map(str, self.shape)),
+            "weights": f"{count:,} weights",
+            "computes": f"on {self.device} in {self.precision}",
+        }
 
     def place(self, device: torch.device, precision: str = "auto") -> Self:
         """Move the model to `device`, to compute there in `precision`. Raises UsageError if it is unknown."""

@@ -8,12 +8,13 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+from genmnist import notebook
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.files import cannot_write, read_document, write_document
 from genmnist.runs.documents import Config, EpochMetrics, Summary, read_metrics
 
 ROOT = Path("runs")
-BY_EPOCH, EVALUATION = "samples-by-epoch.png", "evaluation.json"
+BY_EPOCH, CURVES, EVALUATION = "samples-by-epoch.png", "losses.png", "evaluation.json"
 
 
 class Run:
@@ -33,10 +34,30 @@ class Run:
         self.summary_file = self.folder / "summary.json"
         self.evaluation_file = self.folder / EVALUATION
         self.by_epoch_file = self.folder / BY_EPOCH
+        self.curves_file = self.folder / CURVES
         self.samples = self.folder / "samples"
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        """Show in a notebook what came of it: its curve, and numbers."""
+        config, metrics = self.config, self.metrics
+        facts: dict[str, object] = {"family, preset": f"{config.family}, {config.preset}"}
+        if metrics:
+            last = metrics[-1]
+            facts |= {"steps": f"{last.step:,} of {config.steps or last.step:,}"}
+            facts |= {
+                name.replace("_", " "): f"{value:.5g}"
+                for name, value in last.flat().items()
+                if name.endswith("loss") or name.startswith("val_")
+            }
+            facts |= {"seconds": f"{last.seconds:.0f}"}
+        if not self.finished:
+            facts |= {"state": "it has not finished: genmnist.resume goes on with it"}
+        pictures = (path for path in (self.curves_file, self.by_epoch_file) if path.is_file())
+        shown = [notebook.picture(path.read_bytes(), width=700) for path in pictures]
+        return notebook.titled(f"run {self.folder}", notebook.table([*facts.items()]), *shown)
 
     @classmethod
     def create(cls, config: Config, folder: str | Path | None = None) -> Run:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from genmnist import data as sets
+from genmnist import notebook
 from genmnist.data import Splits
 from genmnist.data.facts import class_name
 from genmnist.device import choose_device, choose_precision, computing, describe_machine
@@ -343,7 +344,7 @@ def _carry_on(
 ) -> Run:
     """Train to the end, with pictures on the way, whatever was done before."""
     every = config.sample_every
-    with _interruptible() as interrupted:
+    with _interruptible() as interrupted, notebook.bar("training", trainer.steps) as advance:
         if every and trainer.step == 0:
             started = time.perf_counter()
             _picture(run, trainer, 0, config)
@@ -356,6 +357,7 @@ def _carry_on(
                 epochs, rest = divmod(trainer.step, trainer.steps_per_epoch)
                 if every and ((not rest and epochs % every == 0) or trainer.step >= trainer.steps):
                     _picture(run, trainer, epochs + bool(rest), config)
+            advance(trainer.step, _remark(trainer), trainer.steps)
             if listen:
                 listen(event, trainer)
             if interrupted.is_set() and trainer.step < trainer.steps:
@@ -367,7 +369,7 @@ def _carry_on(
         title = f"{config.family} · {config.preset}"
         lines = [line.flat() for line in trainer.history]
         said = _about(config)
-        curves.losses(lines, run.folder / "losses.png", title, trainer.model.unit, said)
+        curves.losses(lines, run.curves_file, title, trainer.model.unit, said)
         if pictures := run.pictures:
             model = trainer.model
             names = model.class_names
@@ -375,6 +377,11 @@ def _carry_on(
             progress.by_epoch(pictures, _columns(model), model.shape[1:], run.by_epoch_file, seen, said)
         recorder.summarise(run, trainer, config)
     return run
+
+
+def _remark(trainer: Trainer) -> str:
+    """Return what a bar says beside how far a training is."""
+    return f"validation loss {trainer.history[-1].val_loss:.5g}" if trainer.history else ""
 
 
 def _about(config: Config) -> dict[str, str]:
