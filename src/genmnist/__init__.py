@@ -13,7 +13,7 @@ from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.version import __version__
 
 if TYPE_CHECKING:
-    from genmnist.api import compare, evaluate, info, load, report, resume, sample, score, train
+    from genmnist.api import compare, evaluate, export, info, load, report, resume, sample, score, train
     from genmnist.registry import plugin
     from genmnist.runs.find import find
     from genmnist.runs.folder import Run
@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "export",
     "find",
     "info",
     "load",
@@ -39,7 +40,7 @@ __all__ = [
 
 _LAZY = {
     **dict.fromkeys(
-        ("compare", "evaluate", "info", "load", "report", "resume", "sample", "score", "train"),
+        ("compare", "evaluate", "export", "info", "load", "report", "resume", "sample", "score", "train"),
         "genmnist.api",
     ),
     "Run": "genmnist.runs.folder",

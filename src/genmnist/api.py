@@ -14,6 +14,7 @@ from genmnist.data import as_splits
 from genmnist.device import choose_device, describe_machine
 from genmnist.drawing import Samples
 from genmnist.errors import UsageError
+from genmnist.exporting import export
 from genmnist.models import VAE, Classifier, ConditionalDiffusion, Diffusion, Generator, Model
 from genmnist.models.request import check_whole
 from genmnist.options import Options
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "compare",
     "evaluate",
+    "export",
     "find",
     "find_data",
     "info",

@@ -13,6 +13,7 @@ from genmnist.cli import (
     data,
     doctor,
     evaluate,
+    export,
     info,
     interpolate,
     reconstruct,
@@ -40,6 +41,7 @@ _BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
     "interpolate": ("Walk from one image to another.", interpolate.command),
     "reverse-trace": ("Watch images come out of noise.", reverse_trace.command),
     "evaluate": ("Measure a model, or images from anywhere.", evaluate.command),
+    "export": ("Write a model as ONNX, for runtimes without torch.", export.command),
 }
 _OTHERS: dict[str, Callable[..., None]] = {
     "score": score.score,

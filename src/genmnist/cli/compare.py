@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from genmnist.cli import complete, values
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
 from genmnist.figures.style import SUFFIXES
 
 
 def _compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders.", autocompletion=complete.runs)
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run folders.", autocompletion=shell_completion.runs),
     ],
     out: Annotated[Path, typer.Option(help=".png, .pdf, .svg: losses by images seen and by time.")] = Path(
         "compare.png"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import platformdirs
 import typer
 
-from genmnist.cli import complete, values
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
 from genmnist.families import Family
@@ -28,7 +28,7 @@ Features = Annotated[
         metavar="MODEL",
         help="Measure in the features of a classifier of your own: a run or a file of `train classifier`.",
         show_default="those of the classifier that ships, which knows digits",
-        autocompletion=complete.models,
+        autocompletion=shell_completion.models,
     ),
 ]
 

@@ -50,7 +50,7 @@ class Group(TyperGroup):
 
     order: Sequence[str] = (
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "evaluate",
-        "score", "report", "compare", "info", "data", "doctor",
+        "export", "score", "report", "compare", "info", "data", "doctor",
     )  # fmt: skip
 
     def get_params(self, ctx: Any) -> list[Any]:

@@ -9,8 +9,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from genmnist.cli import complete
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion
 from genmnist.cli.console import Output, printable
 from genmnist.runs.find import WEIGHTS, Found, find
 from genmnist.runs.folder import Run
@@ -22,7 +22,7 @@ def _info(
         typer.Argument(
             metavar="FILE|RUN",
             help="A checkpoint, a run folder, or a family's bundled weights.",
-            autocompletion=complete.described,
+            autocompletion=shell_completion.described,
         ),
     ],
     quiet: opt.Quiet = False,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from genmnist.cli import complete, values
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
 from genmnist.runs.find import find
@@ -71,7 +71,7 @@ class ClassifierLabels(NoLabels):
             metavar="MODEL",
             help="Which one: a file or a run of `train classifier --noisy`, `latest` or `bundled`.",
             show_default="the latest finished run, else bundled",
-            autocompletion=complete.models,
+            autocompletion=shell_completion.models,
         ),
     ] = None
 

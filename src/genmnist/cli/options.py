@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 import typer
 
-from genmnist.cli import complete
+from genmnist.cli import shell_completion
 from genmnist.cli.console import Output
 from genmnist.cli.help import DEVICE, FIGURE, MESSAGES, MODEL, NETWORK, SAMPLING, TRAINING, dress
 from genmnist.cli.values import number, one_of, text
@@ -51,7 +51,7 @@ Model = Annotated[
         metavar="MODEL",
         help="A .safetensors file, a run folder, `latest`, `bundled` or `bundled:NAME`.",
         show_default="the latest finished run under runs/, else bundled",
-        autocompletion=complete.models,
+        autocompletion=shell_completion.models,
         rich_help_panel=MODEL,
     ),
 ]
@@ -62,7 +62,7 @@ def _dataset_option(default: str) -> Any:
         help=f"{', '.join(DATASETS.names())}, or one of a plugin.",
         show_default=default,
         callback=_dataset,
-        autocompletion=complete.among(DATASETS.names),
+        autocompletion=shell_completion.among(DATASETS.names),
         rich_help_panel=MODEL,
     )
 
@@ -116,7 +116,7 @@ Device = Annotated[
     typer.Option(
         help="auto, cpu, cuda, cuda:N or mps.",
         callback=check_device,
-        autocompletion=complete.among(lambda: ("auto", "cpu", "cuda", "mps")),
+        autocompletion=shell_completion.among(lambda: ("auto", "cpu", "cuda", "mps")),
         rich_help_panel=DEVICE,
     ),
 ]
@@ -125,7 +125,7 @@ Precision = Annotated[
     typer.Option(
         help="auto, float32, bfloat16 or float16.",
         callback=check_precision,
-        autocompletion=complete.among(lambda: ("auto", "float32", "bfloat16", "float16")),
+        autocompletion=shell_completion.among(lambda: ("auto", "float32", "bfloat16", "float16")),
         rich_help_panel=DEVICE,
     ),
 ]
@@ -203,7 +203,7 @@ class Look(style.Look):
         typer.Option(
             help=f"The ground of figures: {' or '.join(style.STYLES)}.",
             parser=one_of("style", tuple(style.STYLES)),
-            autocompletion=complete.among(lambda: style.STYLES),
+            autocompletion=shell_completion.among(lambda: style.STYLES),
             rich_help_panel=FIGURE,
         ),
     ] = "light"
@@ -267,7 +267,7 @@ class FirstData(Data):
 
 def choice(argument: str, choices: tuple[str, ...], about: str, default: str | bool = True) -> Any:
     """Return an option that is one of `choices`, whose help shows a default in words where it has one."""
-    completion = complete.among(lambda: choices)
+    completion = shell_completion.among(lambda: choices)
     return typer.Option(
         help=about, parser=one_of(argument, choices), autocompletion=completion, show_default=default
     )
@@ -360,7 +360,7 @@ def _option(field: Field, *names: str, **facts: Any) -> Any:
     """Return an option that is read and checked as a field is."""
     if field.type is bool:
         return typer.Option(*names, **facts)
-    completion = complete.among(lambda: field.choices) if field.choices else None
+    completion = shell_completion.among(lambda: field.choices) if field.choices else None
 
     def read(text: Any) -> Any:
         return field.check(number(text, field.type) if field.type in (int, float) else text)

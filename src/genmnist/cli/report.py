@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from genmnist.cli import complete, values
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
 
 
@@ -17,7 +17,7 @@ def _report(
             metavar="[RUN]...",
             help="Runs to report on, one a family.",
             show_default="the bundled models",
-            autocompletion=complete.runs,
+            autocompletion=shell_completion.runs,
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder for index.html and the figures.")] = Path("report"),

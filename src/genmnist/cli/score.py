@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from genmnist.cli import complete, values
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
 from genmnist.cli.help import DEVICE, MODEL
 from genmnist.errors import GenmnistError, UsageError
@@ -35,7 +35,7 @@ class _Common(opt.Common):
             metavar="MODEL",
             help="A .safetensors file, a run folder, `latest` or `bundled:NAME`: a ddpm or a cfg with the "
             "target categorical.",
-            autocompletion=complete.models,
+            autocompletion=shell_completion.models,
             rich_help_panel=MODEL,
         ),
     ] = "bundled:likelihood"
@@ -54,7 +54,7 @@ def _score(
             metavar="IMAGES",
             help="An .npz file of `images`, a folder of pictures, or a data set, such as mnist: its test "
             "images.",
-            autocompletion=complete.among(DATASETS.names),
+            autocompletion=shell_completion.among(DATASETS.names),
         ),
     ],
     *,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from genmnist.cli import complete, values
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
 from genmnist.cli.help import DEVICE, RUN
 from genmnist.errors import InterruptedRunError, UsageError
@@ -43,7 +43,7 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option(
                 help=f"{described}.",
                 show_default=first,
-                autocompletion=complete.among(lambda: family.presets),
+                autocompletion=shell_completion.among(lambda: family.presets),
             ),
         ] = None,
         show: Annotated[
@@ -73,7 +73,7 @@ def command(family: Family) -> Callable[..., None]:
                 help="Go on from the weights of a model: a file, a run folder, `latest`, `bundled` or "
                 "`bundled:NAME`.",
                 show_default="random weights",
-                autocompletion=complete.models,
+                autocompletion=shell_completion.models,
                 rich_help_panel=RUN,
             ),
         ] = None,
@@ -91,7 +91,7 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option(
                 metavar="RUN",
                 help="Go on with an interrupted run.",
-                autocompletion=complete.runs,
+                autocompletion=shell_completion.runs,
                 rich_help_panel=RUN,
             ),
         ] = None,

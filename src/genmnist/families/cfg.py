@@ -47,6 +47,7 @@ CFG = Family(
         "interpolate": "Denoise the points between noises with labels, or between labels; guidance is 0.",
         "reverse-trace": "Show x_t at some timesteps, from noise to images of the labels you ask for.",
         "evaluate": "Measure a diffusion model with labels: its samples, and whether they are as asked for.",
+        "export": "Write the network as ONNX, with all that it takes to sample.",
     },
     sampling=GuidedSampling,
     labels="own",

@@ -37,6 +37,9 @@ CLASSIFIER = Family(
                    weight_decay=0.01, ema=0.995),
         ),
     },
-    commands={"train": "Train a classifier of images."},
+    commands={
+        "train": "Train a classifier of images.",
+        "export": "Write the network as ONNX, for other runtimes.",
+    },
     variants={"noisy": {"noisy": True}},
 )  # fmt: skip

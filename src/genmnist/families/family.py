@@ -60,6 +60,7 @@ _NEEDS = {
     "interpolate": ("prior", "embed", "interpolate"),
     "reverse-trace": ("timesteps", "trace"),
     "evaluate": ("draw",),
+    "export": ("graphs",),
     "autoencoder": ("encode", "decode", "usage"),
     "likelihood": ("denoise", "timesteps"),
     "reverse": ("trace",),

@@ -69,6 +69,7 @@ VAE = Family(
         "traverse": "Set one factor of a latent point at a time; the factors most used come first.",
         "interpolate": "Decode the points between two latent points, or fade between their two images.",
         "evaluate": "Measure a variational autoencoder: its samples, bounds, latent factors and walks.",
+        "export": "Write encoder and decoder as ONNX, for other runtimes.",
     },
     sampling=PriorSampling,
     batch_size=512,

@@ -17,6 +17,7 @@ from genmnist.data import Shape, quantise
 from genmnist.device import autocast, choose_precision
 from genmnist.errors import UsageError
 from genmnist.families.family import ModelOptions
+from genmnist.models.graphs import Graphs
 from genmnist.models.guidance import Guidance
 from genmnist.models.request import AskedLabels, Request, Watch, as_labels, check_whole, unwatched
 from genmnist.options import Options
@@ -89,6 +90,10 @@ class Model(nn.Module, ABC):
 
     def begin(self, images: UInt8[Tensor, "n h w *rgb"]) -> None:
         """Take from the training images, before the first step, what a model needs to know of them."""
+
+    def graphs(self) -> Graphs:
+        """Return by name what other runtimes can compute of it; a family that lists `export` has some."""
+        return {}
 
     def computing(self) -> AbstractContextManager[None]:
         """Return the context in which this model's network runs."""

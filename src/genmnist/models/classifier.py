@@ -15,6 +15,7 @@ from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
 from genmnist.families.classifier import ClassifierOptions
 from genmnist.models.base import Losses, Model
+from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.nn.classifier import ClassifierNet
 
 Images = Float[Tensor, "b c h w"]
@@ -36,6 +37,13 @@ class Classifier(Model):
             raise UsageError("a classifier has no `network` of your own yet: leave it out")
         super().__init__(options)
         self.network = ClassifierNet(self.options.classes, self.options.width, self.shape[0])
+
+    def graphs(self) -> Graphs:
+        """Return the logits of clean images, and the features that they are a linear function of."""
+        image = Port("x", "pixels in [0, 1], light on dark", self.shape)
+        logits = Port("logits", "of each class, before the softmax", (self.classes,))
+        features = Port("features", "what distances are measured in", (self.network.head.in_features,))
+        return {"network": Graph(_OfClean(self.network), (image,), (logits, features))}
 
     def logits(
         self, images: Images, log_snr: Float[Tensor, " b"] | None = None
@@ -120,6 +128,20 @@ class Classifier(Model):
         )
         places = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
         return F.grid_sample(images, places, align_corners=False)
+
+
+class _OfClean(nn.Module):
+    """The network on images without noise."""
+
+    def __init__(self, network: ClassifierNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Images) -> tuple[Float[Tensor, "b classes"], Float[Tensor, "b f"]]:
+        """Return logits and features of pixels in [0, 1]."""
+        # One noise level stands for all images.
+        features = self.network.features(2 * x - 1, x.new_full((1,), math.inf))
+        return self.network.head(features), features
 
 
 def _clean(images: Images) -> Float[Tensor, " b"]:

@@ -23,6 +23,7 @@ from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import Sampling
 from genmnist.models.base import Frame, Latent, Losses
+from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import Request
@@ -91,6 +92,15 @@ class Diffusion(Latent):
                 f"the `network` answers {said} to images of {list(x.shape)}: it must answer in their shape"
             )
         return prediction.float()
+
+    def graphs(self) -> Graphs:
+        """Return the network: what it is shown, and what it answers."""
+        seen = Port("x", "noisy images, x_t / hypot(alpha, sigma), of images in [-1, 1]", self.shape)
+        level = Port("log_snr", "2 log(alpha / sigma), the noise level of each image")
+        label = Port("label", f"the class of each image, or {self.classes} for none", (), "int64")
+        answer = Port("prediction", f"the target {self.options.target} of each pixel", self.shape)
+        inputs = (seen, level, label) if self.classes else (seen, level)
+        return {"network": Graph(self.network, inputs, (answer,))}
 
     def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
         """Return the weighted squared error of the target, a pixel, and that of the noise it implies.

@@ -17,6 +17,7 @@ from genmnist.device import products
 from genmnist.errors import UsageError
 from genmnist.families.vae import VAEOptions
 from genmnist.models.base import Frame, Latent, Losses
+from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import Request
 from genmnist.randomness import SampleNoise
@@ -70,6 +71,18 @@ class VAE(Latent):
     def computing(self) -> AbstractContextManager[None]:
         """Return the context in which the network runs; the MLP gains from faster products alone."""
         return products(self.device, self.precision) if self.products_only else super().computing()
+
+    def graphs(self) -> Graphs:
+        """Return both ways: from images to codes, and from codes to images."""
+        pixels, latent = "pixels in [0, 1]", (self.options.latent,)
+        mean = Port("mean", "the mean of q(z | x)", latent)
+        log_variance = Port("log_variance", "the logarithm of its variance", latent)
+        code = Port("z", "a latent code; those of the prior are N(0, 1)", latent)
+        image = Port("image", f"the mean of p(x | z), {pixels}", self.shape)
+        return {
+            "encoder": Graph(_Encoder(self.encoder), (Port("x", pixels, self.shape),), (mean, log_variance)),
+            "decoder": Graph(nn.Sequential(self.decoder, nn.Sigmoid()), (code,), (image,)),
+        }
 
     def encode(self, images: Images) -> tuple[Latents, Latents]:
         """Return the mean and the log-variance of q(z | x) for pixels in [0, 1]."""
@@ -192,6 +205,19 @@ class VAE(Latent):
             count += len(images)
             variance = square / count - (total / count).square()
             yield Usage(count, (kl / count).cpu(), (variance > ACTIVE_VARIANCE).cpu())
+
+
+class _Encoder(nn.Module):
+    """An encoder whose answer is in two parts."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Images) -> tuple[Latents, Latents]:
+        """Return mean and log-variance."""
+        mean, log_variance = self.encoder(x).chunk(2, -1)
+        return mean, log_variance
 
 
 def gaussian_kl(mean: Latents, log_variance: Latents) -> Latents:

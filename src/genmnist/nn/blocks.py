@@ -40,8 +40,11 @@ def normalised(x: Maps) -> Maps:
     """Bring each image to mean 0 and variance 1: group normalisation with one group (Wu & He 2018).
 
     One group, because in channels-last order, which convolutions like best, an image is then one row: layer
-    normalisation of rows is the one kind that has a fast kernel everywhere.
+    normalisation of rows is the one kind that has a fast kernel everywhere. In an exported graph channels
+    come first, and nothing is gained by turning images round.
     """
+    if torch.compiler.is_exporting():
+        return F.layer_norm(x, x.shape[1:])
     rows = x.permute(0, 2, 3, 1)
     return F.layer_norm(rows, rows.shape[1:]).to(x.dtype).permute(0, 3, 1, 2)
 
@@ -56,6 +59,10 @@ class AdaptiveNorm(nn.Module):
 
     def forward(self, x: Maps, condition: Condition) -> Maps:
         """Normalise each image."""
+        if torch.compiler.is_exporting():
+            scale, shift = self.affine(condition)[..., None, None].chunk(2, 1)
+            changed: Tensor = normalised(x) * (1 + scale) + shift
+            return changed
         b, c, h, w = x.shape
         rows = normalised(x).permute(0, 2, 3, 1).reshape(b, h, w * c)
         scale, shift = self.affine(condition).to(x.dtype).chunk(2, -1)

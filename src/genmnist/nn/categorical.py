@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -115,19 +115,17 @@ class Categorical(nn.Module):
         self, x: Images, log_snr: Tensor, labels: Labels | None, answer: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "b c h w *each"]:
         """Return an answer for every pixel from the logits of its values, a few images at a time."""
-        features, size = self._features(x, log_snr, labels), self._at_a_time(x)
-        log_snr = log_snr.expand(len(x))
+        features, log_snr = self._features(x, log_snr, labels), log_snr.expand(x.shape[0])
         with torch.autocast(x.device.type, enabled=False):
-            parts = zip(*(part.split(size) for part in (features, _rows(x), log_snr)), strict=True)
             found = [
                 answer(categorical.posterior(seen @ self.readout.T + self.histogram, rows, level))
-                for seen, rows, level in parts
+                for seen, rows, level in self._parts(x, features, _rows(x), log_snr)
             ]
         return _images(torch.cat(found), x)
 
     def _features(self, x: Images, log_snr: Tensor, labels: Labels | None) -> Float[Tensor, "b n c features"]:
         given = () if labels is None else (labels,)
-        seen = torch.cat((x, *self._informed(x, log_snr.expand(len(x)))), 1)
+        seen = torch.cat((x, *self._informed(x, log_snr.expand(x.shape[0]))), 1)
         found = self.network(seen, log_snr, *given)
         b, c, h, w = x.shape
         wanted = (b, c * self.features, h, w)
@@ -142,13 +140,20 @@ class Categorical(nn.Module):
     @torch.no_grad()
     def _informed(self, x: Images, log_snr: Tensor) -> tuple[Images, Images]:
         """Return what noisy pixels say by themselves: their posterior mean, and how likely they are black."""
-        level, size = categorical.levels(self.values, x.device), self._at_a_time(x)
+        level = categorical.levels(self.values, x.device)
         means, black = [], []
-        for rows, at in zip(_rows(x).split(size), log_snr.split(size), strict=True):
+        for rows, at in self._parts(x, _rows(x), log_snr):
             p = categorical.posterior(self.histogram.expand(*rows.shape, -1), rows, at).softmax(-1)
             means.append(p @ level)
             black.append(2 * p[..., 0] - 1)
         return _images(torch.cat(means), x), _images(torch.cat(black), x)
+
+    def _parts(self, x: Images, *tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+        """Return tensors, a row an image, as many images at a time as there is memory for."""
+        if torch.compiler.is_exporting():
+            return [tensors]  # a graph has no loop
+        size = self._at_a_time(x)
+        return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
     def _at_a_time(self, x: Images) -> int:
         return categorical.at_a_time(x[0].numel(), self.values, x.device)

@@ -27,7 +27,7 @@ class ClassifierNet(nn.Module):
         self.block3 = ResBlock(2 * width, 4 * width, condition)
         self.head = nn.Linear(4 * width, classes)
 
-    def features(self, x: Float[Tensor, "b c h w"], log_snr: Float[Tensor, " b"]) -> Float[Tensor, "b f"]:
+    def features(self, x: Float[Tensor, "b c h w"], log_snr: Float[Tensor, " #b"]) -> Float[Tensor, "b f"]:
         """Return what the last layer decides by."""
         condition = F.silu(self.noise_level(log_snr))
         h = self.stem(x).contiguous(memory_format=torch.channels_last)

@@ -109,6 +109,11 @@ def find(family: str | None = None, model: str | Path | Run | None = None, varia
             f"there is no {path}: a `model` is a .safetensors file, a run folder, latest, bundled or "
             "bundled:NAME"
         )
+    if path.suffix == ".onnx":
+        raise UsageError(
+            f"{path} is a graph for other runtimes, which cannot be turned back into a `model`: name the "
+            ".safetensors file or the run that it was exported from"
+        )
     return Found(path, f"file {path}")
 
 
