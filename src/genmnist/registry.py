@@ -295,7 +295,7 @@ WEIGHTS: Registry[Callable[..., Any]] = Registry(
 TIMES: Registry[Callable[..., Any]] = Registry(
     "distribution of times",
     "genmnist.diffusion.times",
-    {**_alike("uniform", "logit-normal", "log-normal"), "adaptive": ("adaptive", {"adapts": True})},
+    {**_alike("uniform", "logit-normal", "log-normal", "broad"), "adaptive": ("adaptive", {"adapts": True})},
 )
 _PLAIN = ("denoise", "x", "schedule", "timesteps")
 SAMPLERS: Registry[Callable[..., Any]] = Registry(
@@ -305,6 +305,8 @@ SAMPLERS: Registry[Callable[..., Any]] = Registry(
         "dpm-solver": ("dpm_solver", {"steps": 16, "parameters": _PLAIN}),
         "heun": ("heun", {"steps": 12, "parameters": _PLAIN}),
         "ddim": ("ddim", {"steps": 50, "parameters": (*_PLAIN, "noise", "eta")}),
+        "consistency": ("consistency", {"steps": 2, "spacing": "trailing",
+                                        "parameters": (*_PLAIN, "noise")}),
         "ancestral": ("ancestral", {"steps": 1000, "spacing": "trailing",
                                     "parameters": (*_PLAIN, "noise", "variance", "gradient")}),
     },
@@ -326,5 +328,7 @@ DATASETS: Registry[Callable[[], Any]] = Registry(
     },
 )
 FAMILIES: Registry[Family] = Registry(
-    "family", "genmnist.families", {"vae": "VAE", "ddpm": "DDPM", "cfg": "CFG", "classifier": "CLASSIFIER"}
+    "family",
+    "genmnist.families",
+    {"vae": "VAE", "ddpm": "DDPM", "cfg": "CFG", "few": "FEW", "classifier": "CLASSIFIER"},
 )

@@ -18,7 +18,7 @@ from genmnist.families import Family, Preset, Recipe
 from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import check_length
 from genmnist.options import Field, Options, fields
-from genmnist.runs.find import find
+from genmnist.runs.find import find_source
 from genmnist.runs.folder import Run, check_vacant
 
 if TYPE_CHECKING:
@@ -70,9 +70,10 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option(
                 "--from",
                 metavar="MODEL",
-                help="Go on from the weights of a model: a file, a run folder, `latest`, `bundled` or "
-                "`bundled:NAME`.",
-                show_default="random weights",
+                help="Go on from the weights of a model: "
+                + "".join(f"`{name}`, " for name in family.sources)
+                + "a file, a run folder, `latest`, `bundled` or `bundled:NAME`.",
+                show_default=next(iter(family.sources), "random weights"),
                 autocompletion=shell_completion.models,
                 rich_help_panel=RUN,
             ),
@@ -145,7 +146,7 @@ def command(family: Family) -> Callable[..., None]:
             if steps is not None:
                 Plan.of(steps)
             if start is not None:
-                find(family.name, start)
+                find_source(family, start)
             if out is not None:
                 check_vacant(out)
                 values.check_writable(out)

@@ -93,6 +93,20 @@ def ddim(
         yield Step(s, x, clean)
 
 
+def consistency(
+    denoise: Denoise, x: Tensor, schedule: Schedule, timesteps: Sequence[float], noise: Noise
+) -> Iterator[Step]:
+    """Take the predicted image, noise it afresh to the next timestep (Song et al. 2023, algorithm 1).
+
+    For models whose prediction is a sample already; others answer with an average.
+    """
+    for t, s in pairwise(timesteps):
+        clean, _ = denoise(x, t)
+        _, _, alpha_s, sigma_s = _levels(schedule, t, s)
+        x = alpha_s * clean + sigma_s * noise() if sigma_s > 0 else clean
+        yield Step(s, x, clean)
+
+
 def dpm_solver(denoise: Denoise, x: Tensor, schedule: Schedule, timesteps: Sequence[float]) -> Iterator[Step]:
     """DPM-Solver++(2M), second order (Lu et al. 2022b, algorithm 2); first order on the first and last steps.
 

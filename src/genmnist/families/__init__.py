@@ -4,7 +4,8 @@ from genmnist.families.cfg import CFG
 from genmnist.families.classifier import CLASSIFIER
 from genmnist.families.ddpm import DDPM
 from genmnist.families.family import Family, Preset
+from genmnist.families.few import FEW
 from genmnist.families.recipe import Recipe
 from genmnist.families.vae import VAE
 
-__all__ = ["CFG", "CLASSIFIER", "DDPM", "VAE", "Family", "Preset", "Recipe"]
+__all__ = ["CFG", "CLASSIFIER", "DDPM", "FEW", "VAE", "Family", "Preset", "Recipe"]

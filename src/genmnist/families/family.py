@@ -32,6 +32,14 @@ class ModelOptions(Options, frozen=True, kw_only=True):
         """Return a copy in which whatever was left to the kind of device, `cpu` or `cuda`, is decided."""
         return self
 
+    def of_source(self, source: ModelOptions) -> ModelOptions:
+        """Return the options of a model that goes on from the weights of another: its own, as a rule.
+
+        Raises:
+            UsageError: such a model is no beginning for this one.
+        """
+        return source
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -87,6 +95,8 @@ class Family:
         measures: what `evaluate` measures besides samples, by name in `genmnist.evaluation.suite`.
         walk_ends: where those walks begin and end: at `digits` of the data, or at points of the `prior`.
         variants: models of the family that are kept apart from the others, and the options that tell them.
+        sources: the families whose models it is trained from, the default one first; empty for a family that
+            starts from random weights, or goes on from a model of its own.
         story: what the report page says of it, if it is on the page.
     """
 
@@ -103,6 +113,7 @@ class Family:
     measures: tuple[str, ...] = ()
     walk_ends: Literal["digits", "prior"] = "prior"
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
     story: str = ""
 
     @property

@@ -4,6 +4,7 @@ from genmnist.models.base import Frame, Generator, Latent, Losses, Model
 from genmnist.models.classifier import Classifier
 from genmnist.models.conditional import ConditionalDiffusion
 from genmnist.models.diffusion import Diffusion
+from genmnist.models.few import FewSteps
 from genmnist.models.guidance import ByClassifier, ClassifierFree, Guidance
 from genmnist.models.request import Request
 from genmnist.models.vae import VAE
@@ -15,6 +16,7 @@ __all__ = [
     "ClassifierFree",
     "ConditionalDiffusion",
     "Diffusion",
+    "FewSteps",
     "Frame",
     "Generator",
     "Guidance",

@@ -14,6 +14,7 @@ from genmnist.runs.folder import ROOT, Run
 
 if TYPE_CHECKING:
     from genmnist.data import Splits
+    from genmnist.families.family import Family
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 _BUNDLED = "bundled"
@@ -115,6 +116,13 @@ def find(family: str | None = None, model: str | Path | Run | None = None, varia
             ".safetensors file or the run that it was exported from"
         )
     return Found(path, f"file {path}")
+
+
+def find_source(family: Family, start: str | Path | Run) -> Found:
+    """Say which file the model is that a training goes on from. Raises as `find` does."""
+    if start in family.sources:
+        return find(str(start))
+    return find(family.name, start)
 
 
 def find_data(

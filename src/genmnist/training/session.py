@@ -24,7 +24,7 @@ from genmnist.data import Splits
 from genmnist.data.facts import class_name
 from genmnist.device import choose_device, choose_precision, computing, describe_machine
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
-from genmnist.families.family import ModelOptions
+from genmnist.families.family import Family, ModelOptions
 from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import Recipe, check_length
 from genmnist.figures import curves, grid, progress
@@ -34,7 +34,7 @@ from genmnist.randomness import reseed
 from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import Config
-from genmnist.runs.find import find
+from genmnist.runs.find import find_source
 from genmnist.runs.folder import Run
 from genmnist.threads import can_choose
 from genmnist.training import recorder
@@ -86,7 +86,8 @@ def train(
         budget: train for so many seconds instead, or for a time such as `10m`: the steps that fit are
             measured first, and corrected while it trains.
         start: a model to go on from instead of random weights, as `find` takes one: its options are those of
-            this one, unless `options` say otherwise; its weights must fit.
+            this one, unless `options` say otherwise; its weights must fit. A family that is trained from
+            others, such as few, takes their names too: ddpm is the latest run of it, else the bundled one.
         seed: fixes everything random.
         dataset, data_dir, image_size, colour: what to train on; see `genmnist.data.load`.
         data: images of your own instead: `Splits`, a pair of arrays (images, labels), or two such pairs, to
@@ -120,8 +121,9 @@ def train(
     name, entry = described.preset(preset)
     place = choose_device(device)
     given = dict(options or {})
-    source = None if start is None else _source(family, start, network)
-    base = source[0].options if source else entry.options
+    start = start or next(iter(described.sources), None)
+    source = None if start is None else _source(described, start, network)
+    base = entry.options.of_source(source[0].options) if source else entry.options
     chosen, learned = base.replace(given), entry.recipe.replace(recipe or {})
     if network is not None and not hasattr(chosen, "network"):
         raise UsageError(f"a {family} takes no `network` of your own")
@@ -182,10 +184,19 @@ def train(
             return _carry_on(run, config, trainer, listen, kept)
 
 
-def _source(family: str, start: str | Path | Run, network: nn.Module | None) -> tuple[Model, str]:
-    """Return the model to go on from, and which it is in words. Raises as `find` and `checkpoint.load` do."""
-    found = find(family, start)
-    model, _ = checkpoint.load(found.path, family, network)
+def _source(family: Family, start: str | Path | Run, network: nn.Module | None) -> tuple[Model, str]:
+    """Return the model to go on from, and which it is in words.
+
+    Raises:
+        UsageError: a model of that family is no beginning for this one; and as `find` and `checkpoint.load`.
+    """
+    found = find_source(family, start)
+    model, _ = checkpoint.load(found.path, None if family.sources else family.name, network)
+    if model.family not in (known := (*family.sources, family.name)):
+        raise UsageError(
+            f"a {family.name} cannot go on from {found.origin}, which is a {model.family}: `start` takes "
+            f"{' or '.join(known)}"
+        )
     return model, found.origin
 
 
