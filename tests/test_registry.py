@@ -192,7 +192,9 @@ def test_samplers(name: str) -> None:
         return Denoised(image, (x - schedule.alpha(t) * image) / schedule.sigma(t))
 
     timesteps = spaced(schedule, 6)
-    settings: dict[str, Any] = {"noise": lambda: torch.randn(BATCH)} if name == "ancestral" else {}
+    settings: dict[str, Any] = (
+        {"noise": lambda: torch.randn(BATCH)} if name in ("ancestral", "consistency") else {}
+    )
     steps = [*SAMPLERS[name](denoise, torch.randn(BATCH), schedule, timesteps, **settings)]
     assert [step.t for step in steps] == timesteps[1:]
     assert all(isinstance(step, samplers.Step) for step in steps)

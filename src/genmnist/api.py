@@ -185,6 +185,7 @@ def evaluate(
     likelihood_steps: int | None = None,
     seed: int = 0,
     how: Options | None = None,
+    weaker: Diffusion | None = None,
     watch: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
     """Measure a model: its samples against test images, and whatever else its family can be measured by.
@@ -199,6 +200,7 @@ def evaluate(
             is measured besides the bound in continuous time; None: 500.
         seed: of the samples.
         how: how to sample, as `model.how` returns it.
+        weaker: the model that autoguidance goes beyond, if `how` asks for it.
         watch: called with the name of a stage and the share of it that is done; None: a notebook shows a bar.
 
     Returns:
@@ -220,7 +222,7 @@ def evaluate(
     space = distances.own_features(features) if features else distances.bundled_features(model.device)
     with notebook.bar("") as advance:
         told = watch or (lambda stage, share: advance(share, stage))
-        measured = suite.measure(model, splits, space, effort, told, seed, how)
+        measured = suite.measure(model, splits, space, effort, told, seed, how, weaker)
     document = measured.document.replace(
         num=effort.num,
         quick=quick,

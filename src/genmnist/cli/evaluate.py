@@ -12,6 +12,8 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
+from genmnist.cli.weaker import NoWeaker
+from genmnist.cli.weaker import of as weaker_of
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.runs.find import Found, find, find_data
@@ -87,6 +89,7 @@ def command(family: Family) -> Callable[..., None]:
             ),
         ] = None,
         how: dict[str, Any],
+        weaker: NoWeaker,
         look: opt.Look,
         common: opt.Common,
         data: opt.Data,
@@ -113,12 +116,14 @@ def command(family: Family) -> Callable[..., None]:
                 likelihood_steps=chain.likelihood_steps,
                 seed=common.seed,
                 how=chosen,
+                **weaker.load(family.name, chosen, common, output),
                 watch=watch,
             )
         _show(output, measured, folder, common.about(found), look, {"model": found.origin})
 
     chain = Likelihood if "likelihood" in family.measures else NoLikelihood
-    groups = {"chain": chain, "common": opt.Common, "how": sampling, "data": opt.Data, "look": opt.Look}
+    groups = {"chain": chain, "weaker": weaker_of(family), "common": opt.Common, "how": sampling,
+              "data": opt.Data, "look": opt.Look}  # fmt: skip
     examples = (
         f"evaluate {family.name} --quick",
         f"evaluate {family.name} --model runs/{family.name}/short",

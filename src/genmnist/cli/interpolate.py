@@ -10,6 +10,8 @@ from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.labels import ENDS, NoLabels
+from genmnist.cli.weaker import NoWeaker
+from genmnist.cli.weaker import of as weaker_of
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
@@ -66,6 +68,7 @@ def command(family: Family) -> Callable[..., None]:
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a walk; .gif: all walks in motion.")
         ] = Path(f"{family.name}-interpolation.png"),
+        weaker: NoWeaker,
         look: opt.MovingLook,
         common: opt.Common,
         data: opt.Data,
@@ -87,12 +90,13 @@ def command(family: Family) -> Callable[..., None]:
 
         model = cast("Latent", common.load(found, family.name, output))
         guide = request.guide(common, output)
+        beyond = weaker.load(family.name, chosen, common, output)
         real = bool(ends) or not (from_prior or labels)
         splits = find_data(model.trained, **given) if real else None
         rows = {"both": 2, "all": 3}.get(space, 1)
         with output.progress("interpolating", rows + 1) as advance:
             drawn = drawing.interpolation(
-                model, model.request(common.seed, labels=labels, guide=guide, how=chosen),
+                model, model.request(common.seed, labels=labels, guide=guide, how=chosen, **beyond),
                 splits.test if splits else None, space=space, pairs=pairs, points=points, path=path,
                 from_digits=ends, watch=advance,
             )  # fmt: skip
@@ -101,8 +105,8 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, drawn.picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": ENDS[family.labels], "how": sampling, "data": opt.Data,
-              "look": opt.MovingLook}  # fmt: skip
+    groups = {"common": opt.Common, "request": ENDS[family.labels], "weaker": weaker_of(family),
+              "how": sampling, "data": opt.Data, "look": opt.MovingLook}  # fmt: skip
     return opt.with_options(
         interpolate,
         groups,

@@ -10,6 +10,8 @@ from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.labels import WAYS, NoLabels
+from genmnist.cli.weaker import NoWeaker
+from genmnist.cli.weaker import of as weaker_of
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
 from genmnist.runs.find import find
@@ -40,6 +42,7 @@ def command(family: Family) -> Callable[..., None]:
             Path,
             typer.Option(help=".png, .pdf, .svg: a row an image; .gif: the steps of the sampler in motion."),
         ] = Path(f"{family.name}-reverse-trace.png"),
+        weaker: NoWeaker,
         look: opt.MovingLook,
         common: opt.Common,
     ) -> None:
@@ -55,9 +58,10 @@ def command(family: Family) -> Callable[..., None]:
 
         model = cast("Diffusion", common.load(found, family.name, output))
         guide = request.guide(common, output)
+        beyond = weaker.load(family.name, chosen, common, output)
         with output.progress("denoising", chosen.steps + len(visit)) as advance:
             drawn = drawing.reverse_trace(
-                model, model.request(common.seed, labels=labels, guide=guide, how=chosen), num=num,
+                model, model.request(common.seed, labels=labels, guide=guide, how=chosen, **beyond), num=num,
                 timesteps=visit, show_x0=show_x0, animated=out.suffix == ".gif", watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found), look)
@@ -65,7 +69,13 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, drawn.picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WAYS[family.labels], "how": sampling, "look": opt.MovingLook}
+    groups = {
+        "common": opt.Common,
+        "request": WAYS[family.labels],
+        "weaker": weaker_of(family),
+        "how": sampling,
+        "look": opt.MovingLook,
+    }
     examples = (
         f"reverse-trace {family.name} --show-x0",
         *([f"reverse-trace {family.name} --label 7 --num 2"] if family.labels == "own" else ()),

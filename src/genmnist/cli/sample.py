@@ -11,6 +11,8 @@ from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.labels import WAYS, NoLabels
+from genmnist.cli.weaker import NoWeaker
+from genmnist.cli.weaker import of as weaker_of
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
@@ -84,6 +86,7 @@ def command(family: Family) -> Callable[..., None]:
                 "a folder: a PNG each."
             ),
         ] = Path(f"{family.name}-samples.png"),
+        weaker: NoWeaker,
         look: opt.MovingLook,
         common: opt.Common,
         batch_size: opt.BatchSize = family.batch_size,
@@ -105,7 +108,8 @@ def command(family: Family) -> Callable[..., None]:
 
         model = cast("Generator", common.load(found, family.name, output))
         guide = request.guide(common, output)
-        asked = model.request(common.seed, labels=labels or None, guide=guide, how=chosen)
+        beyond = weaker.load(family.name, chosen, common, output)
+        asked = model.request(common.seed, labels=labels or None, guide=guide, how=chosen, **beyond)
         num = amount.of(asked.turns)
         total = num * max(len(sweep), 1)
         _check_fits(total, out)
@@ -124,6 +128,7 @@ def command(family: Family) -> Callable[..., None]:
     groups = {
         "common": opt.Common,
         "request": WAYS[family.labels],
+        "weaker": weaker_of(family),
         "amount": LabelledAmount if family.labels == "own" else Amount,
         "how": sampling,
         "look": opt.MovingLook,

@@ -16,11 +16,40 @@ from genmnist.diffusion.schedules import Schedule
 from genmnist.diffusion.targets import Denoised
 
 Conditional = Callable[[Tensor, float, Tensor | None], Denoised]  # at x, timestep t, with labels or without
+Strength = Callable[[float], float]  # at a timestep
 
 
-def classifier_free(
-    denoise: Conditional, labels: Tensor, null: Tensor, strength: Callable[[float], float]
-) -> Denoise:
+def within(strength: float, schedule: Schedule, above: float, below: float) -> Strength:
+    """Return a strength for where the share of noise, sigma / (alpha + sigma), lies between two bounds.
+
+    Elsewhere it is 0 (Kynkäänniemi et al. 2024).
+    """
+
+    def at(t: float) -> float:
+        noise = (-schedule.log_snr(t) / 2).sigmoid().item()
+        return strength if above <= noise <= below else 0.0
+
+    return at
+
+
+def autoguided(denoise: Conditional, weaker: Conditional, strength: Strength) -> Conditional:
+    """Predict (1 + w) times what a model says less w times what a weaker one says of the same images.
+
+    What the two have in common are the data, what sets them apart are errors, so it leads away from those
+    (Karras et al. 2024, "Guiding a diffusion model with a bad version of itself", eq. 1, whose w is 1 more).
+    """
+
+    def guided(x: Tensor, t: float, labels: Tensor | None = None) -> Denoised:
+        own, w = denoise(x, t, labels), strength(t)
+        if not w:
+            return own
+        other = weaker(x, t, labels)
+        return Denoised((1 + w) * own.x0 - w * other.x0, (1 + w) * own.epsilon - w * other.epsilon)
+
+    return guided
+
+
+def classifier_free(denoise: Conditional, labels: Tensor, null: Tensor, strength: Strength) -> Denoise:
     """Predict (1 + w) epsilon(x, label) - w epsilon(x), by one call (Ho & Salimans 2022, eq. 6).
 
     At given x the clean image is linear in the noise, so the same holds for it. Where w is 0 only the model

@@ -6,7 +6,7 @@ What applies to a family its description lists by name (`Family.measures`); `MEA
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -110,6 +110,7 @@ class Task:
     watch: Watch
     seed: int
     how: Options | None  # to sample
+    beyond: dict[str, Any] = field(default_factory=dict)  # the weaker model that is gone beyond, if one is
 
     def test_images(self, count: int) -> tuple[Images, Labels]:
         """Return so many test images, spread evenly, and their labels if the model takes labels."""
@@ -183,6 +184,7 @@ def measure(
     watch: Watch,
     seed: int = 0,
     how: Options | None = None,
+    weaker: Diffusion | None = None,
 ) -> Evaluation:
     """Measure a model: its samples, and whatever else its family's description lists.
 
@@ -197,6 +199,7 @@ def measure(
         watch: called as things proceed.
         seed: of the samples.
         how: how to sample; None: as suits the model.
+        weaker: the model that autoguidance goes beyond, if `how` asks for it.
 
     Raises:
         UsageError: the model, the data and the features do not fit one another, or the family lists a
@@ -211,14 +214,15 @@ def measure(
             f"the model draws images of {by(model.shape)}, and those of {data.test.name} are {by(data.shape)}"
         )
     drawn: list[Images] = []
-    request = model.request(seed, how=how)
+    beyond: dict[str, Any] = {} if weaker is None else {"weaker": weaker}
+    request = model.request(seed, how=how, **beyond)
     for batch in model.sample_batches(request, effort.num, family.batch_size):
         drawn.append(batch)
         watch("sampling", sum(map(len, drawn)) / effort.num)
     images = torch.cat(drawn)
     labels = request.sequence(0, len(images))
     evaluation = measure_images(images, data, features, labels, watch)
-    task = Task(model, data, features, effort, watch, seed, how)
+    task = Task(model, data, features, effort, watch, seed, how, beyond)
     found: dict[str, Any] = {}
     undefined: list[str] = []
     for name in family.measures:
@@ -295,7 +299,7 @@ def _guidance(task: Task) -> tuple[str, tuple[Guided, ...]]:
     for number, strength in enumerate(_STRENGTHS):
         task.watch("guidance", number / len(_STRENGTHS))
         guided = how.replace({"guidance": strength})
-        images = model.sample(count, task.seed, batch_size, how=guided)
+        images = model.sample(count, task.seed, batch_size, how=guided, **task.beyond)
         found = features.features(images)
         turns = torch.tensor(model.request().turns)
         kept = features.decide(found) == turns[torch.arange(count) % len(turns)]

@@ -47,6 +47,12 @@ class Sampling(Options, frozen=True, kw_only=True):
     threshold: Annotated[Literal["static", "dynamic", "none"], about("Keep predicted images in range.")] = (
         "static"
     )
+    autoguidance: Annotated[
+        float,
+        about("How far to go beyond what a weaker model says, in the same noise; 0: not at all.", 0, 100),
+    ] = 0.0
+    guide_above: Annotated[float, about("Guide only where the share of noise is above this.", 0, 1)] = 0.0
+    guide_below: Annotated[float, about("Guide only where the share of noise is below this.", 0, 1)] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +64,8 @@ class Sampling(Options, frozen=True, kw_only=True):
                 raise UsageError(
                     f"`{field.name}` is for the `sampler` {' or '.join(takers)}: {self.sampler} has none"
                 )
+        if self.guide_above >= self.guide_below:
+            raise UsageError("`guide_above` must be less than `guide_below`: nothing lies between them")
 
     @classmethod
     def settings(cls, sampler: str) -> dict[str, Any]:
@@ -121,13 +129,6 @@ class GuidedSampling(Sampling, frozen=True, kw_only=True):
             "Strength w of the guidance: 0 is the model with labels as it is, -1 the one without.", -1, 1000
         ),
     ] = 0.5
-    guide_above: Annotated[float, about("Guide only where the share of noise is above this.", 0, 1)] = 0.0
-    guide_below: Annotated[float, about("Guide only where the share of noise is below this.", 0, 1)] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.guide_above >= self.guide_below:
-            raise UsageError("`guide_above` must be less than `guide_below`: nothing lies between them")
 
     @classmethod
     def deterministic(cls, sampler: str | None = None, **changes: Any) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from genmnist.data import quantise, scale
 from genmnist.diffusion import categorical, samplers
+from genmnist.diffusion.guidance import Conditional, autoguided, within
 from genmnist.diffusion.samplers import Denoise, Step
 from genmnist.diffusion.schedules import CLEAN, Schedule
 from genmnist.diffusion.spacings import spaced
@@ -193,6 +195,10 @@ class Diffusion(Latent):
     def denoise(self, x: Images, t: float, labels: Labels | None = None) -> Denoised:
         """Return the clean images and the noise that the network sees in images at timestep `t`."""
         alpha, sigma = self._levels(x, t)
+        return self.separate(x, alpha, sigma, labels)
+
+    def separate(self, x: Images, alpha: Tensor, sigma: Tensor, labels: Labels | None = None) -> Denoised:
+        """Return the clean images and the noise in images of these noise levels, of whatever schedule."""
         return denoised(self.options.target, self.predict(x, alpha, sigma, labels), x, alpha, sigma)
 
     def guidance(self, how: Sampling) -> Guidance | None:
@@ -203,14 +209,43 @@ class Diffusion(Latent):
         """Return what samplers call: guided first, then kept in range."""
         how = request.how
         guide = request.guide if request.guide is not None else self.guidance(how)
-        if guide is None or labels is None:
-            denoise: Denoise = self.denoise
-        else:
-            ancestral = "gradient" in SAMPLERS.parameters(how.sampler)
-            denoise = guide.denoiser(self.denoise, labels, self.schedule, ancestral)
+        own = self._autoguided(request)
+        ancestral = "gradient" in SAMPLERS.parameters(how.sampler)
+        denoise: Denoise = (
+            (lambda x, t: own(x, t, labels))
+            if guide is None or labels is None
+            else guide.denoiser(own, labels, self.schedule, ancestral)
+        )
         if how.threshold == "none":
             return denoise
         return samplers.thresholded(denoise, self.schedule, 0.995 if how.threshold == "dynamic" else None)
+
+    def _autoguided(self, request: Request) -> Conditional:
+        """Return `denoise`, or what it becomes beyond a weaker model."""
+        how, weaker = request.how, request.weaker
+        if weaker is None:
+            return self.denoise
+
+        def theirs(x: Images, t: float, labels: Labels | None) -> Denoised:
+            alpha, sigma = self._levels(x, t)
+            seen: Denoised = weaker.separate(x, alpha, sigma, labels)
+            return seen
+
+        strength = within(how.autoguidance, self.schedule, how.guide_above, how.guide_below)
+        return autoguided(self.denoise, theirs, strength)
+
+    def request(self, *args: Any, weaker: Diffusion | None = None, **asked: Any) -> Request:
+        """Return what to draw, as `Generator.request` does; `weaker` is the model that autoguidance takes.
+
+        Raises:
+            UsageError: there is no weaker model to go beyond, or it is of other images or labels.
+        """
+        request = super().request(*args, **asked)
+        if (weaker is None) == bool(request.how.autoguidance):
+            raise UsageError("`autoguidance` and the `weaker` model that it goes beyond belong together")
+        if weaker is not None and (weaker.shape, weaker.classes) != (self.shape, self.classes):
+            raise UsageError("the `weaker` model must be of the same images and labels as the model itself")
+        return replace(request, weaker=weaker)
 
     def compiled_losses(self) -> Callable[..., Losses]:
         """Return `losses` with the network compiled; the noise levels are chosen outside it, on the CPU."""

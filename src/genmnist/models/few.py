@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from genmnist.diffusion.targets import denoised
 from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
 from genmnist.families.few import FewOptions, FewSampling
@@ -76,7 +75,8 @@ class FewSteps(Diffusion):
         """Return the noise r that training compares with that at t (eq. 17): r / t = 1 - n(t) / 2^k."""
         noisy = self._ratio(t)
         widened = 1 + 8 * (-noisy).sigmoid()
-        return (noisy * (1 - widened * 2.0 ** -(1 + self.options.halvings * progress))).clamp_min(0)
+        gap: Tensor = widened * 2.0 ** -(1 + self.options.halvings * progress)
+        return noisy * (1 - gap).clamp_min(0)
 
     def _jump(self, clean: Images, noise: Images, t: Times, labels: Labels | None) -> Images:
         """Return x_0 as predicted from an image with noise of timestep t, one for each image."""
@@ -84,7 +84,8 @@ class FewSteps(Diffusion):
             _column(level, clean).float() for level in (self.schedule.alpha(t), self.schedule.sigma(t))
         )
         x = alpha * clean + sigma * noise
-        return denoised(self.options.target, self.predict(x, alpha, sigma, labels), x, alpha, sigma).x0
+        predicted: Images = self.separate(x, alpha, sigma, labels).x0
+        return predicted
 
     def how(self, how: Options | None = None, /, **options: Any) -> Any:
         """Return how to sample, as `Generator.how`. Raises UsageError, too, for guidance without labels."""

@@ -67,11 +67,7 @@ class ClassifierFree(Guidance):
             null = F.one_hot(torch.full((len(labels),), self.classes, device=labels.device)).to(labels.dtype)
         else:
             null = torch.full_like(labels, self.classes)
-
-        def strength(t: float) -> float:
-            noise = (-schedule.log_snr(t) / 2).sigmoid().item()
-            return self.strength if self.above <= noise <= self.below else 0.0
-
+        strength = guidance.within(self.strength, schedule, self.above, self.below)
         return guidance.classifier_free(denoise, labels, null, strength)
 
 

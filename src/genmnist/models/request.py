@@ -40,6 +40,7 @@ class Request:
             never saw.
         guide: steers towards them.
         watch: called with the share of a batch, or of an animation, that is done.
+        weaker: the model that autoguidance goes beyond, if it is asked for.
 
     Raises:
         UsageError: there is no such seed or label.
@@ -51,6 +52,7 @@ class Request:
     names: tuple[str, ...] = ()
     guide: Guidance | None = None
     watch: Watch = unwatched
+    weaker: Any = None
 
     def __post_init__(self) -> None:
         check_whole("seed", self.seed, 0)
