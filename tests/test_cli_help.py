@@ -128,7 +128,7 @@ def test_a_preset_shows_all_its_values(genmnist: Command) -> None:
         ("report ", ["runs/vae/one"]),
         ("train vae --resume r", ["runs/vae/one"]),
         ("info c", ["cfg", "classifier"]),
-        ("sample ", ["vae", "ddpm", "cfg"]),
+        ("sample ", ["vae", "ddpm", "cfg", "few"]),
         ("evaluate vae --features ", ["latest", "bundled", "runs/vae/one", "mine.safetensors"]),
     ],
 )
