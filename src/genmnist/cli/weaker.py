@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from genmnist.cli import complete
+from genmnist.cli import shell_completion
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
@@ -45,7 +45,7 @@ class Weaker(NoWeaker):
             metavar="MODEL",
             help="The weaker model that --autoguidance goes beyond: smaller, or trained for less long.",
             show_default=_DEFAULT,
-            autocompletion=complete.models,
+            autocompletion=shell_completion.models,
         ),
     ] = None
 
