@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow lint format figures results docs bench weights requirements clean
+.PHONY: setup demo test test-slow lint format figures results docs bench weights vendor requirements clean
 
 setup: $(INSTALLED)
 
@@ -16,7 +16,7 @@ $(INSTALLED): pyproject.toml requirements/dev.txt requirements/uv.txt
 	touch $@
 
 # The main job: train the reference VAE on all of MNIST and draw with it, then with the bundled diffusion models; at the
-# end, a page with all eight figures of the report.
+# end, a page with all eight figures of the report, and one to play with the models.
 demo: setup
 	rm -rf demo
 	$(BIN)/genmnist train vae --out demo/run
@@ -30,7 +30,8 @@ demo: setup
 	$(BIN)/genmnist reverse-trace ddpm --model bundled --out demo/figure-7-reverse-trace.png
 	$(BIN)/genmnist sample cfg --model bundled --label 7 --guidance 3 --out demo/sevens.png
 	$(BIN)/genmnist report demo/run --out demo/report
-	@echo "Open demo/report/index.html. Next, for instance: $(BIN)/genmnist sample vae --model demo/run"
+	$(BIN)/genmnist explore demo/run --out demo/explorer.html
+	@echo "Open demo/report/index.html and demo/explorer.html. Next, for instance: $(BIN)/genmnist sample vae --model demo/run"
 
 test: setup
 	$(BIN)/pytest
@@ -42,6 +43,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@if [ -d node_modules ]; then npm run --silent lint; fi # the explorer's scripts, once `make vendor` has been run
 
 format: setup
 	$(BIN)/ruff format .
@@ -104,6 +106,13 @@ weights: setup
 	$(BIN)/genmnist train classifier --noisy --out build/weights/classifier-noisy
 	$(BIN)/python scripts/bundle.py build/weights/classifier-noisy "genmnist train classifier --noisy"
 
+# What the explorer carries: onnxruntime for the browser, by node and npm, at the versions and checksums of
+# package-lock.json, and the graphs of the bundled models; and the numbers that Python and JavaScript share.
+vendor: setup
+	npm ci
+	$(BIN)/python scripts/vendor.py
+	$(BIN)/python scripts/vectors.py
+
 # Pin the newest versions that fit pyproject.toml.
 requirements: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --extra dev --extra docs \
@@ -115,4 +124,4 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet uv
 
 clean:
-	rm -rf $(VENV) build dist demo docs/_build
+	rm -rf $(VENV) node_modules build dist demo docs/_build

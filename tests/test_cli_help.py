@@ -73,7 +73,7 @@ def test_what_people_come_for_stands_first() -> None:
     names = re.findall(r"^│ ([a-z-]+) ", run("--help").output, re.MULTILINE)
     assert [name for name in names if not name.startswith("-")] == [
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "evaluate",
-        "export", "score", "report", "compare",
+        "export", "score", "report", "explore", "compare",
         "info", "data", "doctor",
     ]  # fmt: skip
 

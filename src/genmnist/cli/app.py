@@ -13,6 +13,7 @@ from genmnist.cli import (
     data,
     doctor,
     evaluate,
+    explore,
     export,
     info,
     interpolate,
@@ -46,6 +47,7 @@ _BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
 _OTHERS: dict[str, Callable[..., None]] = {
     "score": score.score,
     "report": report.report,
+    "explore": explore.explore,
     "compare": compare.compare,
     "info": info.info,
     "data": data.data,

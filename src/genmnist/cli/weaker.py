@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from genmnist.cli import shell_completion
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
 from genmnist.families import Family

@@ -96,4 +96,8 @@ def sources(runs: Sequence[str | Path | Run]) -> dict[str, Source]:
             )
         find(family, run)  # says what is wrong before anything starts
         chosen[family] = run
-    return {family: Source(family, chosen.get(family)) for family in known}
+    return {
+        family: Source(family, chosen.get(family))
+        for family in known
+        if family in chosen or (WEIGHTS / f"{family}.safetensors").is_file()
+    }

@@ -1,0 +1,52 @@
+"""`genmnist explore`: every model in one page that runs in a browser, offline."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genmnist.cli import options as opt
+from genmnist.cli import shell_completion, values
+from genmnist.cli.console import Output
+
+
+def _explore(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Runs to explore, one a family.",
+            show_default="the bundled models",
+            autocompletion=shell_completion.runs,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page, .html.")] = Path("explorer.html"),
+    *,
+    data: opt.Data,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Make one self-contained page to play with every model, in any browser, without a network."""
+    output = Output("explore", as_json, quiet)
+    values.check_out(out, (".html",))
+    given = data.given()
+
+    from genmnist.report.sources import sources
+
+    found = sources(runs or [])  # says what is wrong before anything is made
+
+    from genmnist.explorer import build
+
+    with output.progress("packing", len(found) + 1) as advance:
+        page = build.explorer(runs or [], out, given, advance)
+    output.note(bytes=page.stat().st_size)
+    output.wrote(page)
+    output.finish()
+
+
+explore = opt.with_options(
+    _explore,
+    {"data": opt.Data},
+    panel="What to explore",
+    examples=("explore", "explore runs/vae/short --out my-explorer.html"),
+)
