@@ -50,7 +50,7 @@ class Group(TyperGroup):
 
     order: Sequence[str] = (
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "evaluate",
-        "export", "score", "report", "compare", "info", "data", "doctor",
+        "export", "score", "report", "explore", "compare", "info", "data", "doctor",
     )  # fmt: skip
 
     def get_params(self, ctx: Any) -> list[Any]:
