@@ -66,6 +66,8 @@ figures: setup
 	$(BIN)/genmnist sample ddpm --model bundled --label 0-9 --classifier-guidance 4 --num 60 --out docs/images/ddpm-guided.png
 	$(BIN)/genmnist sample cfg --model bundled --guidance-sweep -1,0,1,3,8 --out docs/images/cfg-sweep.png
 	$(BIN)/genmnist interpolate cfg --model bundled --label 3,8 --pairs 2 --out docs/images/cfg-interpolation.png
+	$(BIN)/genmnist complete ddpm --model bundled --digit 7 --mask left --out docs/images/ddpm-completions.png
+	$(BIN)/genmnist edit cfg --model bundled --digit 3 --label 3,8,5 --strength 0.8 --out docs/images/cfg-edits.png
 
 # The measured figures of the bundled models, into README.md, docs/results.md and the models' cards: forty minutes.
 results: setup
@@ -85,6 +87,7 @@ bench: setup
 	$(BIN)/python bench/guidance.py --figure docs/images/guidance.png
 	$(BIN)/python bench/compression.py
 	$(BIN)/python bench/outliers.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/completing.py
 
 # Train again what ships in the package: four hours. The classifier is left as it is: every distance that was
 # ever measured rests on its weights. (It came from `genmnist train classifier`, by the same script.)

@@ -72,8 +72,8 @@ def test_what_people_come_for_stands_first() -> None:
     assert places == sorted(places)
     names = re.findall(r"^│ ([a-z-]+) ", run("--help").output, re.MULTILINE)
     assert [name for name in names if not name.startswith("-")] == [
-        "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "evaluate",
-        "export", "score", "report", "explore", "compare",
+        "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "complete",
+        "edit", "evaluate", "export", "score", "report", "explore", "compare",
         "info", "data", "doctor",
     ]  # fmt: skip
 

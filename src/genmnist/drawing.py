@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from genmnist import notebook
 from genmnist.data import Dataset
 from genmnist.data.facts import class_name
 from genmnist.errors import UsageError
+from genmnist.families.sampling import RESAMPLE, STRENGTH
 from genmnist.figures import animation, export, grid, latent, reverse
 from genmnist.figures.curves import Chart, Cloud
 from genmnist.figures.style import LOOK, SUFFIXES, Figure, Look
@@ -30,6 +31,7 @@ Watch = Callable[[int], None]  # called with how much is done, in images, walks 
 
 _LOOKED_AT = (999, 899, 499, 199, 99, 49, 19, 0)  # timesteps of 1000, as the reference report shows them
 _FRAMES = 60  # of an animation, besides those asked for
+_HIDDEN = 96  # the grey of hidden pixels
 _CODES = 3000  # images at most whose codes are shown
 _TOGETHER = {"both": ("latent", "pixel"), "all": ("latent", "label", "pixel")}
 
@@ -409,3 +411,120 @@ def reverse_trace(
         return Drawing(frames[-1], frames, facts, seconds=4.0)
     chosen = [step for t in visit for step in kept if step.t == t]
     return Drawing(reverse.picture(chosen, show_x0), (), facts)
+
+
+def completions(
+    model: Diffusion,
+    request: Request,
+    image: UInt8[Tensor, "h w *rgb"],
+    hidden: Bool[Tensor, "h w"],
+    *,
+    num: int = 8,
+    resample: int = RESAMPLE,
+    watch: Watch = unwatched,
+) -> Changes:
+    """Draw what is hidden of an image, `num` times: a row a label asked for.
+
+    Args:
+        model: what draws.
+        request: the seed, how to sample, and the labels, if any.
+        image: bytes, of the model's shape.
+        hidden: which pixels to draw.
+        num: how many a row.
+        resample: see `Diffusion.complete`.
+        watch: called with how many images are done.
+
+    Raises:
+        UsageError: see `Diffusion.complete`.
+    """
+    shown = image.clone()
+    shown[hidden] = _HIDDEN
+
+    def draw(**asked: Any) -> Tensor:
+        return model.complete(image, hidden, num, request.seed, resample=resample, **asked)
+
+    facts = {"resample": resample, "hidden": int(hidden.sum())}
+    return _changes(request, draw, [image, shown], ["digit", "known"], num, facts, watch)
+
+
+def edits(
+    model: Diffusion,
+    request: Request,
+    image: UInt8[Tensor, "h w *rgb"],
+    *,
+    strength: float = STRENGTH,
+    num: int = 8,
+    watch: Watch = unwatched,
+) -> Changes:
+    """Draw images like one that is given, `num` times: a row a label asked for.
+
+    Args:
+        model: what draws.
+        request: the seed, how to sample, and the labels, if any.
+        image: bytes, of the model's shape.
+        strength: see `Diffusion.edit`.
+        num: how many a row.
+        watch: called with how many images are done.
+
+    Raises:
+        UsageError: see `Diffusion.edit`.
+    """
+
+    def draw(**asked: Any) -> Tensor:
+        return model.edit(image, strength, num, request.seed, **asked)
+
+    return _changes(request, draw, [image], ["digit"], num, {"strength": strength}, watch)
+
+
+@dataclass(frozen=True)
+class Changes(Drawing):
+    """Images made from one that was given.
+
+    Args:
+        images: all of them, in rows.
+        labels: of each, if any were asked for.
+    """
+
+    images: UInt8[Tensor, "n h w *rgb"] = field(kw_only=True)
+    labels: tuple[int, ...] = ()
+
+    def write(self, path: Path, about: Mapping[str, str], look: Look = LOOK) -> Image.Image | None:
+        """Write arrays or the figure, as the name asks, and return the picture if it is one.
+
+        Raises:
+            GenmnistError: the file cannot be written.
+        """
+        if path.suffix == ".npz":
+            export.npz([self.images], len(self.images), path, self.labels or None)
+            return None
+        self.save(path, about, look)
+        return self.picture
+
+
+def _changes(
+    request: Request,
+    draw: Callable[..., Tensor],
+    before: Sequence[Tensor],
+    heads: Sequence[str],
+    num: int,
+    facts: Mapping[str, Any],
+    watch: Watch,
+) -> Changes:
+    """Draw a row for each label asked for, behind the images that it began with."""
+    turns: Sequence[int | None] = request.labels or (None,)
+    rows = []
+    for number, label in enumerate(turns):
+
+        def step(share: float, number: int = number) -> None:
+            watch(int((number + share) * num))
+
+        asked = {} if label is None else {"labels": label}
+        rows.append(draw(how=request.how, guide=request.guide, watch=step, **asked))
+    tiles = torch.stack([torch.cat((torch.stack([*before]), row)) for row in rows])
+    named = [class_name(request.names, label) for label in request.labels]
+    figure = grid.Tiles(tiles, named, [*heads, *[""] * num])
+    labels = tuple(label for label in request.labels for _ in range(num))
+    told = {"num": num, **request.how.asdict(), **facts}
+    if request.labels:
+        told["labels"] = [*request.labels]
+    return Changes(figure, (), told, images=torch.cat(rows), labels=labels)

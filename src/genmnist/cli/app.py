@@ -10,8 +10,10 @@ import typer
 
 from genmnist.cli import (
     compare,
+    complete,
     data,
     doctor,
+    edit,
     evaluate,
     explore,
     export,
@@ -41,6 +43,8 @@ _BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
     "traverse": ("Move one latent factor at a time.", traverse.command),
     "interpolate": ("Walk from one image to another.", interpolate.command),
     "reverse-trace": ("Watch images come out of noise.", reverse_trace.command),
+    "complete": ("Draw what is hidden of a digit.", complete.command),
+    "edit": ("Turn a digit into others like it.", edit.command),
     "evaluate": ("Measure a model, or images from anywhere.", evaluate.command),
     "export": ("Write a model as ONNX, for runtimes without torch.", export.command),
 }
@@ -99,6 +103,8 @@ _INSTEAD = {
     "traverse": ("interpolate", "reverse-trace"),
     "reverse-trace": ("traverse", "interpolate"),
     "interpolate": ("sample",),
+    "complete": ("reconstruct", "sample"),
+    "edit": ("traverse", "sample"),
 }
 
 

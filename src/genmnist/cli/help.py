@@ -49,8 +49,8 @@ class Group(TyperGroup):
     """Commands in the order in which they are of use."""
 
     order: Sequence[str] = (
-        "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "evaluate",
-        "export", "score", "report", "explore", "compare", "info", "data", "doctor",
+        "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "complete", "edit",
+        "evaluate", "export", "score", "report", "explore", "compare", "info", "data", "doctor",
     )  # fmt: skip
 
     def get_params(self, ctx: Any) -> list[Any]:

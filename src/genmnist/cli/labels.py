@@ -23,6 +23,7 @@ def _label(about: str, default: str) -> Any:
 
 _IN_TURN = "Which labels, by number or name, in turn: 7, or 3,1,4, or 0-9"
 _ENDS = "A label to keep, by number or name, or two to walk between: 3, or 3,8"
+_IN_ROWS = "Which labels to make of it, by number or name, a row each: 7, or 3,8, or 0-9"
 _BESIDE = "; beside --classifier-guidance."
 
 
@@ -117,5 +118,20 @@ class ClassifierEnds(ClassifierLabels):
     labels: Annotated[str | None, _label(f"{_ENDS}{_BESIDE}", "those of the digits it walks between")] = None
 
 
+@dataclass(frozen=True)
+class OwnWishes(OwnLabels):
+    """A model with labels, to change a digit by."""
+
+    labels: Annotated[str | None, _label(f"{_IN_ROWS}.", "any")] = None
+
+
+@dataclass(frozen=True)
+class ClassifierWishes(ClassifierLabels):
+    """A model without labels and a classifier that can guide it, to change a digit by."""
+
+    labels: Annotated[str | None, _label(f"{_IN_ROWS}{_BESIDE}", "any")] = None
+
+
 WAYS: dict[str, type[NoLabels]] = {"none": NoLabels, "classifier": ClassifierLabels, "own": OwnLabels}
 ENDS = WAYS | {"classifier": ClassifierEnds, "own": OwnEnds}
+WISHES = WAYS | {"classifier": ClassifierWishes, "own": OwnWishes}

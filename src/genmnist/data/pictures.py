@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +49,54 @@ def read_pictures(
     return np.stack(images)
 
 
-def _read(path: Path, image_size: int | None, colour: bool | None) -> npt.NDArray[np.uint8]:
+def grey(path: Path, most: int, mend: str) -> npt.NDArray[np.uint8]:
+    """Return a picture in grey [h, w]; what is transparent is as far from the rest as can be.
+
+    Args:
+        path: the file.
+        most: pixels a side.
+        mend: what to do about a larger one.
+
+    Raises:
+        UsageError: it is larger.
+        GenmnistError: it is no image.
+    """
+    with _opened(path) as image:
+        if max(image.size) > most:
+            width, height = image.size
+            raise UsageError(f"{path} has {width:,} x {height:,} pixels: {mend}")
+        if not image.has_transparency_data:
+            return np.asarray(_in_mode(path, image, colour=False))
+        seen = np.asarray(image.convert("LA"), np.float64)
+        tone, share = seen[..., 0], seen[..., 1] / 255
+        light = (tone * share).sum() > 127.5 * share.sum()
+        return np.rint(tone * share + (0 if light else 255) * (1 - share)).astype(np.uint8)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an image. Raises GenmnistError if it is none, or turns out not to be one as it is read."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            if image_size is None and max(image.size) > _LARGEST:
-                width, height = image.size
-                raise UsageError(
-                    f"{path} has {width} x {height} pixels, more than {_LARGEST} a side: give `image_size`, "
-                    "the side to which all images are brought"
-                )
-            picture = _in_mode(path, image, colour)
-            if image_size is not None:
-                picture = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
-            pixels = np.asarray(picture)
+            yield image
     except (
         OSError, EOFError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError
     ) as error:  # fmt: skip
         raise GenmnistError(f"{path} cannot be read as an image: remove it or save it again") from error
+
+
+def _read(path: Path, image_size: int | None, colour: bool | None) -> npt.NDArray[np.uint8]:
+    with _opened(path) as image:
+        if image_size is None and max(image.size) > _LARGEST:
+            width, height = image.size
+            raise UsageError(
+                f"{path} has {width} x {height} pixels, more than {_LARGEST} a side: give `image_size`, "
+                "the side to which all images are brought"
+            )
+        picture = _in_mode(path, image, colour)
+        if image_size is not None:
+            picture = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
+        pixels = np.asarray(picture)
     if colour is None and pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])  # grey, though stored as colour
     return pixels

@@ -47,6 +47,8 @@ CFG = Family(
         "interpolate": "Denoise the points between noises with labels, or between labels; guidance is 0.",
         "reverse-trace": "Show x_t at some timesteps, from noise to images of the labels you ask for.",
         "evaluate": "Measure a diffusion model with labels: its samples, and whether they are as asked for.",
+        "complete": "Draw what is hidden of a digit, of the labels you ask for or of any.",
+        "edit": "Turn a digit into others like it, of the labels you ask for.",
         "export": "Write the network as ONNX, with all that it takes to sample.",
     },
     sampling=GuidedSampling,

@@ -109,6 +109,8 @@ DDPM = Family(
         "interpolate": "Denoise the points between two noises, or fade between the two images.",
         "reverse-trace": "Show x_t at some timesteps of the reverse process, from noise to images.",
         "evaluate": "Measure a diffusion model: its samples, its likelihood, its reverse process, its walks.",
+        "complete": "Draw what is hidden of a digit, so that it agrees with the rest.",
+        "edit": "Turn a digit into others like it, by way of noise.",
         "export": "Write the network as ONNX, with all that it takes to sample.",
     },
     sampling=Sampling,

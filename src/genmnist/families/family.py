@@ -69,6 +69,8 @@ _NEEDS = {
     "reverse-trace": ("timesteps", "trace"),
     "evaluate": ("draw",),
     "export": ("graphs",),
+    "complete": ("complete",),
+    "edit": ("edit",),
     "autoencoder": ("encode", "decode", "usage"),
     "likelihood": ("denoise", "timesteps"),
     "reverse": ("trace",),

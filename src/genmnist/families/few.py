@@ -74,6 +74,7 @@ FEW = Family(
         "sample": "Draw images in one to four steps.",
         "reverse-trace": "Show x_t at some timesteps of the few.",
         "evaluate": "Measure a few-step model: its samples, and whether they are as asked for.",
+        "export": "Write the network as ONNX, with all that it takes to sample.",
     },
     sampling=FewSampling,
     labels="own",

@@ -10,6 +10,8 @@ from genmnist.options import Options, about, fields, named
 from genmnist.registry import SAMPLERS, SPACINGS
 
 _TIMESTEPS = "the timesteps of the model"
+RESAMPLE = 8  # times that each step of a completion is taken
+STRENGTH = 0.6  # of an edit
 _ONLY_SOME_TAKE = ("eta", "variance")
 
 
@@ -100,6 +102,17 @@ class Sampling(Options, frozen=True, kw_only=True):
                 "`temperature` is not for interpolation, whose end points are given: leave it out"
             )
         return how
+
+    @classmethod
+    def completing(cls, sampler: str | None = None, **changes: Any) -> Self:
+        """Return how to complete images: by ddim with fresh noise, unless another sampler is named.
+
+        Raises:
+            UsageError: a setting makes no sense, or not with this sampler.
+        """
+        settings = {"steps": 16, "eta": 1.0} if sampler in (None, "ddim") else {}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return cls.choose(**{"sampler": sampler or "ddim", **settings, **given})
 
     @property
     def random(self) -> bool:

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from genmnist.data import quantise, scale
-from genmnist.diffusion import categorical, samplers
+from genmnist.diffusion import categorical, inpainting, samplers
 from genmnist.diffusion.guidance import Conditional, autoguided, within
+from genmnist.diffusion.likelihood import noisy
 from genmnist.diffusion.samplers import Denoise, Step
 from genmnist.diffusion.schedules import CLEAN, Schedule
 from genmnist.diffusion.spacings import spaced
@@ -23,12 +24,12 @@ from genmnist.diffusion.targets import Denoised, denoised, target
 from genmnist.diffusion.times import Spread, stratified
 from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
-from genmnist.families.sampling import Sampling
+from genmnist.families.sampling import RESAMPLE, STRENGTH, Sampling
 from genmnist.models.base import Frame, Latent, Losses
 from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
-from genmnist.models.request import Request
+from genmnist.models.request import Request, check_whole
 from genmnist.nn.categorical import Categorical, Judged
 from genmnist.nn.unet import Labels
 from genmnist.randomness import SampleNoise
@@ -349,6 +350,145 @@ class Diffusion(Latent):
             yield Step(t, x, step.x0)
             t, x = step.t, step.x
         yield Step(t, x, x)
+
+    def complete(
+        self,
+        image: UInt8[Tensor, "h w *rgb"],
+        hidden: Bool[Tensor, "rows columns"],
+        num: int = 8,
+        seed: int = 0,
+        *,
+        resample: int = RESAMPLE,
+        batch_size: int = 64,
+        **asked: Any,
+    ) -> UInt8[Tensor, "num h w *rgb"]:
+        """Draw what is hidden of an image, `num` times; the rest stays as it is, to the grey level.
+
+        Replacement with resampling (Lugmayr et al. 2022, "RePaint"). Completion k depends on `seed` and k.
+
+        Args:
+            image: bytes, of the model's shape.
+            hidden: which pixels to draw.
+            num: how many completions.
+            seed: fixes them all.
+            resample: how often each step is taken, so that what is drawn comes to agree with what is known.
+            batch_size: how many to draw at a time; changes nothing else.
+            asked: what else `request` takes; without `labels` a model with labels takes the null label, and
+                without `how` it is sampled as `Sampling.completing` has it.
+
+        Raises:
+            UsageError: the image is not of the model's shape, or all or nothing of it is hidden, or an
+                argument makes no sense.
+        """
+        check_whole("num", num, 1)
+        check_whole("resample", resample, 1)
+        check_whole("batch_size", batch_size, 1)
+        request = self._asked(seed, asked, type(self.how()).completing)
+        clean = self._known(image)
+        if hidden.shape != clean.shape[2:]:
+            raise UsageError(
+                f"`hidden` is {list(hidden.shape)}: it must say of each pixel, {list(clean.shape[2:])}, "
+                "whether it is hidden"
+            )
+        if hidden.all() or not hidden.any():
+            raise UsageError("`hidden` must leave some pixels to be seen, and hide others")
+        place = hidden.to(self.device).expand(1, 1, *hidden.shape)
+        timesteps = self.timesteps(request.how)
+
+        def steps(x: Images, noise: SampleNoise, labels: Labels | None) -> Iterator[Step]:
+            return inpainting.repaint(
+                lambda x, pair: self._steps(request, x, [*pair], noise, labels), x, self.schedule, timesteps,
+                clean.expand_as(x), place, lambda: noise.normal(*self.shape), resample,
+            )  # fmt: skip
+
+        return self._changed(
+            request, num, batch_size, len(timesteps) - 1, lambda noise: self._noise(noise), steps
+        )
+
+    def edit(
+        self,
+        image: UInt8[Tensor, "h w *rgb"],
+        strength: float = STRENGTH,
+        num: int = 8,
+        seed: int = 0,
+        *,
+        batch_size: int = 64,
+        **asked: Any,
+    ) -> UInt8[Tensor, "num h w *rgb"]:
+        """Draw images like one that is given: noise is added to it, and taken away again (Meng et al. 2022).
+
+        Args:
+            image: bytes, of the model's shape.
+            strength: how far into the noise to go, as a share of the timesteps; of 1 nothing is left.
+            num: how many.
+            seed: fixes them all.
+            batch_size: how many to draw at a time; changes nothing else.
+            asked: what else `request` takes; without `labels` a model with labels takes the null label.
+
+        Raises:
+            UsageError: the image is not of the model's shape, or an argument makes no sense.
+        """
+        check_whole("num", num, 1)
+        check_whole("batch_size", batch_size, 1)
+        if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 < strength <= 1:
+            raise UsageError(f"`strength` must be above 0, and 1 at most, not {strength!r:.60}")
+        request = self._asked(seed, asked, self.how)
+        clean = self._known(image)
+        timesteps = inpainting.sooner(self.timesteps(request.how), strength)
+
+        def begin(noise: SampleNoise) -> Images:
+            drawn = request.how.temperature * noise.normal(*self.shape)
+            return noisy(clean.expand_as(drawn), self.schedule, timesteps[0], drawn)
+
+        def steps(x: Images, noise: SampleNoise, labels: Labels | None) -> Iterator[Step]:
+            return self._steps(request, x, timesteps, noise, labels)
+
+        return self._changed(request, num, batch_size, len(timesteps) - 1, begin, steps)
+
+    def _asked(self, seed: int, asked: dict[str, Any], choose: Callable[..., Any]) -> Request:
+        """Return what is asked for, with ways of sampling that `choose` makes of options."""
+        rest = {name: asked.pop(name) for name in ("labels", "guide", "watch", "how") if name in asked}
+        if rest.get("how") is None:
+            rest["how"] = choose(**asked)
+            asked = {}
+        return self.request(seed, **rest, **asked)
+
+    def _known(self, image: UInt8[Tensor, "h w *rgb"]) -> Float[Tensor, "1 c h w"]:
+        """Return an image in [-1, 1]. Raises UsageError if it is not of the model's shape."""
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim not in (2, 3):
+            raise UsageError(
+                "`image` must be a tensor of bytes, [height, width] or in colour [height, width, 3]"
+            )
+        clean = 2 * scale(image[None].to(self.device)) - 1
+        if clean.shape[1:] != self.shape:
+            given, wanted = (" x ".join(map(str, form)) for form in (clean.shape[1:], self.shape))
+            raise UsageError(f"the `image` is {given}, and the model's are {wanted}")
+        return clean
+
+    @torch.inference_mode()
+    def _changed(
+        self,
+        request: Request,
+        num: int,
+        batch_size: int,
+        count: int,
+        begin: Callable[[SampleNoise], Images],
+        steps: Callable[[Images, SampleNoise, Labels | None], Iterator[Step]],
+    ) -> UInt8[Tensor, "num h w *rgb"]:
+        """Draw `num` images by steps from where each begins; who watches hears of every step."""
+        found = []
+        for first in range(0, num, batch_size):
+            size = min(batch_size, num - first)
+            noise = SampleNoise(request.seed, first, size, self.device)
+            labels = request.sequence(first, size) if request.labels else None
+            x = begin(noise)
+            for number, step in enumerate(
+                steps(x, noise, None if labels is None else labels.to(self.device)), 1
+            ):
+                x = step.x
+                request.watch((first + size * number / count) / num)
+            found.append(quantise((x + 1) / 2).cpu())
+        return torch.cat(found)
 
     @torch.inference_mode()
     def embed(
