@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import msgspec
 import numpy as np
+from jaxtyping import Float, Int64
+from scipy.linalg import eigh
 
 from genmnist import exporting
 from genmnist.data import Dataset
@@ -21,7 +24,7 @@ from genmnist.explorer.packing import pack, spell
 from genmnist.files import write_text
 from genmnist.models import VAE, Classifier, Diffusion
 from genmnist.registry import FAMILIES
-from genmnist.report.sources import sources
+from genmnist.report.sources import Source, sources
 from genmnist.runs import checkpoint
 from genmnist.runs.find import find, find_data
 from genmnist.runs.folder import Run
@@ -30,17 +33,26 @@ from genmnist.version import __version__
 Watch = Callable[[int, str], None]  # called with how many models are packed, and the name of the next
 
 _PARTS = (
-    ("draw", "Draw", "Draw a digit, and see what a classifier and an autoencoder make of it."),
+    ("draw", "Draw", "Draw a digit, and see what a classifier, an autoencoder and diffusion make of it."),
+    (
+        "latent",
+        "Latent space",
+        "Test digits by their codes. Drag the point: every place decodes to something.",
+    ),
     (
         "diffusion",
         "Diffusion",
         "A digit comes out of noise, step by step. Stop it, go back, go on otherwise.",
     ),
+    ("measure", "Measure", "The report's claims as experiments that run here, beside what was measured."),
 )
 _DIGITS = 1000  # test digits that the page carries
 _SAMPLERS = ("dpm-solver", "ddim", "heun", "ancestral", "consistency")  # those of js/samplers.js
 _SETTINGS = ("steps", "spacing", "eta")  # what the page sets of each
 _MOST_STEPS = 100  # in a browser
+
+Codes = Float[np.ndarray, "n latent"]
+Labels = Int64[np.ndarray, " n"]
 
 
 def explorer(
@@ -61,9 +73,10 @@ def explorer(
         UsageError: see `genmnist.report.sources.sources`; or models draw images of different shapes.
         GenmnistError: a run is damaged, a network cannot be exported, or the file cannot be written.
     """
-    chosen = {family: source.model for family, source in sources(runs).items()} | {"classifier": "bundled"}
+    found = sources(runs)
+    chosen = {family: source.model for family, source in found.items()} | {"classifier": "bundled"}
     packed = {name: spell(_file(f"vendor/{name}.bin")) for name in ("ort.mjs", "ort.wasm")}
-    told: dict[str, Any] = {"diffusion": [], "vae": None}
+    told: dict[str, Any] = {"diffusion": [], "vae": None, "evaluations": _evaluations(found)}
     shape: list[int] = []
     for number, (family, origin) in enumerate(chosen.items()):
         watch(number, family)
@@ -81,8 +94,10 @@ def explorer(
             told["diffusion"].append(_diffusion(family, model))
         elif isinstance(model, VAE):
             test = find_data(model.trained, **data or {}).test
-            told |= {"vae": _vae(model, test), "labels": test.labels[:_DIGITS].tolist()}
-            packed |= _digits(model, test)
+            images, labels = test.images[:_DIGITS], test.labels[:_DIGITS].numpy()
+            codes = model.embed(images).numpy()
+            told |= {"vae": _vae(model, test, codes, labels), "labels": labels.tolist()}
+            packed |= {"digits": pack(images.numpy().tobytes()), "codes": pack(codes.astype("<f4").tobytes())}
         elif isinstance(model, Classifier):
             told["class_names"] = list(model.class_names)
     names = ", ".join(f"{family} ({origin})" for family, origin in chosen.items())
@@ -124,16 +139,44 @@ def _diffusion(family: str, model: Diffusion) -> dict[str, Any]:
     }
 
 
-def _vae(model: VAE, test: Dataset) -> dict[str, Any]:
+def _vae(model: VAE, test: Dataset, codes: Codes, labels: Labels) -> dict[str, Any]:
     *_, usage = model.usage(test)
-    return {"latent": model.options.latent, "order": usage.order(), "kl": usage.kl.tolist()}
+    return {
+        "latent": model.options.latent,
+        "order": usage.order(),
+        "kl": usage.kl.tolist(),
+        "directions": discriminants(codes, labels).tolist(),
+    }
 
 
-def _digits(model: VAE, test: Dataset) -> dict[str, str]:
-    """Return test digits and their codes, packed."""
-    images = test.images[:_DIGITS]
-    codes = model.embed(images).numpy().astype(np.float32)
-    return {"digits": pack(images.numpy().tobytes()), "codes": pack(codes.tobytes())}
+def discriminants(codes: Codes, labels: Labels) -> Float[np.ndarray, "2 latent"]:
+    """Return the two directions along which classes lie apart the most for how wide each is (Rao 1948)."""
+    within, between = np.eye(codes.shape[1]) * 1e-6, np.zeros((codes.shape[1],) * 2)
+    for label in np.unique(labels):
+        own = codes[labels == label].astype(float)
+        shift = own.mean(0) - codes.mean(0)
+        within += (own - own.mean(0)).T @ (own - own.mean(0))
+        between += len(own) * np.outer(shift, shift)
+    _, vectors = eigh(between, within)
+    best: np.ndarray[Any, Any] = vectors[:, -1:-3:-1].T
+    return np.asarray(best / np.linalg.norm(best, axis=1, keepdims=True))
+
+
+def _evaluations(found: Mapping[str, Source]) -> dict[str, Any]:
+    """Return what the page shows of evaluations, by family."""
+    measured = {}
+    for family, source in found.items():
+        document = source.evaluation
+        if document and document.samples and document.sharpness:
+            samples, sharpness = document.samples, document.sharpness
+            measured[family] = {
+                "num": samples.num,
+                "frechet": msgspec.to_builtins(samples.images.frechet),
+                "real": samples.real.frechet.value,
+                "sharpness": (sharpness.images, sharpness.real),
+                "guidance_sweep": msgspec.to_builtins(document.guidance_sweep or ()),
+            }
+    return measured
 
 
 def _file(name: str) -> bytes:

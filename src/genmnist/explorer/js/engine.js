@@ -1,6 +1,6 @@
 // The worker: it holds the models and answers requests one after the other, so that the page never freezes.
 
-import { Diffusion } from "./models.js";
+import { Diffusion, repeated } from "./models.js";
 import { unpack } from "./packing.js";
 import { SampleNoise } from "./randomness.js";
 import { CLEAN } from "./schedules.js";
@@ -163,15 +163,44 @@ const calls = {
   async fork({ model, how, labels, seed, x, t, count }, emit) {
     const found = diffusion(model);
     const timesteps = [t, ...found.timesteps(how).filter((s) => s < t)];
-    const many = new Float32Array(count * x.length);
-    for (let k = 0; k < count; k++) many.set(x, k * x.length);
     const fresh = { ...how, sampler: "ddim", eta: 1 };
-    for await (const step of found.walk(fresh, labels, many, timesteps, new SampleNoise(seed, 0, count))) {
-      await emit(step);
-      if (step.t === CLEAN) return step.x;
-    }
+    return last(found.walk(fresh, labels, repeated(x, count), timesteps, new SampleNoise(seed, 0, count)), emit);
+  },
+
+  /**
+   * Draw what is hidden of an image in [0, 1].
+   *
+   * @param {{model: string, how: How, labels: number[], image: Float32Array, hidden: boolean[], seed: number, count: number, resample: number}} args
+   */
+  async complete({ model, how, labels, image, hidden, seed, count, resample }, emit) {
+    return last(diffusion(model).complete(how, labels, image.map((grey) => 2 * grey - 1), hidden, seed, count, resample), emit);
+  },
+
+  /**
+   * Draw images like one in [0, 1].
+   *
+   * @param {{model: string, how: How, labels: number[], image: Float32Array, strength: number, seed: number, count: number}} args
+   */
+  async edit({ model, how, labels, image, strength, seed, count }, emit) {
+    return last(diffusion(model).edit(how, labels, image.map((grey) => 2 * grey - 1), strength, seed, count), emit);
   },
 };
+
+/**
+ * Send every step, and return where the last one ends.
+ *
+ * @param {AsyncGenerator<import("./samplers.js").Step, void, void>} steps
+ * @param {(part: any) => Promise<void>} emit
+ */
+async function last(steps, emit) {
+  /** @type {Float32Array} */
+  let x = new Float32Array();
+  for await (const step of steps) {
+    ({ x } = step);
+    await emit(step);
+  }
+  return x;
+}
 
 /** @type {Promise<void>} */
 let queue = Promise.resolve();

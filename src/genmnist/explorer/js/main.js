@@ -4,6 +4,8 @@ import { Engine } from "./client.js";
 import { unpack } from "./packing.js";
 import { buildDiffusion } from "./part-diffusion.js";
 import { buildDraw } from "./part-draw.js";
+import { buildLatent } from "./part-latent.js";
+import { buildMeasure } from "./part-measure.js";
 import { bind, recall, remember } from "./state.js";
 
 /** @param {string} id */
@@ -40,7 +42,9 @@ async function main() {
     opened: new Map(),
   };
   buildDraw(page, at("draw-body"));
-  buildDiffusion(page, at("diffusion-body"));
+  if (data.vae) buildLatent(page, at("latent-body"));
+  if (data.diffusion.length) buildDiffusion(page, at("diffusion-body"));
+  buildMeasure(page, at("measure-body"));
 
   let shown = PARTS[0];
   /** @param {string} name */

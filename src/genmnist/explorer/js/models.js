@@ -1,6 +1,7 @@
 // The models of a page as functions on arrays: what genmnist/models/ has, run by onnxruntime.
 
 import { classifierFree } from "./guidance.js";
+import { noisy, repaint, sooner } from "./inpainting.js";
 import { SampleNoise } from "./randomness.js";
 import { SAMPLERS, thresholded } from "./samplers.js";
 import { Schedule } from "./schedules.js";
@@ -134,16 +135,74 @@ export class Diffusion {
    * @returns {AsyncGenerator<Step, void, void>}
    */
   async *walk(how, labels, x, timesteps, noise) {
-    const count = x.length / this.pixels;
-    const fresh = () => noise.normal(this.pixels).map((value) => how.temperature * value);
-    const settings = { noise: fresh, eta: how.eta, variance: how.variance };
-    const denoise = this.denoiser(labels, count, how.guidance);
     let t = timesteps[0];
-    for await (const step of SAMPLERS[how.sampler](denoise, x, this.schedule, timesteps, settings)) {
+    for await (const step of this.steps(how, labels, x, timesteps, noise)) {
       yield { t, x, x0: step.x0 };
       t = step.t;
       x = step.x;
     }
     yield { t, x, x0: x };
   }
+
+  /**
+   * Run the sampler: what it yields is where each step ends.
+   *
+   * @param {How} how
+   * @param {number[]} labels
+   * @param {Float32Array} x
+   * @param {number[]} timesteps
+   * @param {SampleNoise} noise
+   */
+  steps(how, labels, x, timesteps, noise) {
+    const fresh = () => noise.normal(this.pixels).map((value) => how.temperature * value);
+    const settings = { noise: fresh, eta: how.eta, variance: how.variance };
+    const denoise = this.denoiser(labels, x.length / this.pixels, how.guidance);
+    return SAMPLERS[how.sampler](denoise, x, this.schedule, timesteps, settings);
+  }
+
+  /**
+   * Draw what is hidden of an image in [-1, 1], `count` times.
+   *
+   * @param {How} how
+   * @param {number[]} labels
+   * @param {Float32Array} image
+   * @param {boolean[]} hidden
+   * @param {number} seed
+   * @param {number} count
+   * @param {number} resample
+   */
+  complete(how, labels, image, hidden, seed, count, resample) {
+    const noise = new SampleNoise(seed, 0, count);
+    return repaint(
+      (x, pair) => this.steps(how, labels, x, pair, noise), this.prior(noise, 1), this.schedule, this.timesteps(how),
+      repeated(image, count), hidden, () => noise.normal(this.pixels), resample,
+    );
+  }
+
+  /**
+   * Add noise to an image in [-1, 1], and take it away again, `count` times.
+   *
+   * @param {How} how
+   * @param {number[]} labels
+   * @param {Float32Array} image
+   * @param {number} strength
+   * @param {number} seed
+   * @param {number} count
+   */
+  edit(how, labels, image, strength, seed, count) {
+    const noise = new SampleNoise(seed, 0, count), timesteps = sooner(this.timesteps(how), strength);
+    const drawn = noise.normal(this.pixels).map((value) => how.temperature * value);
+    const x = noisy(repeated(image, count), this.schedule, timesteps[0], drawn);
+    return this.walk(how, labels, x, timesteps, noise);
+  }
+}
+
+/**
+ * @param {Float32Array} image
+ * @param {number} count
+ */
+export function repeated(image, count) {
+  const many = new Float32Array(count * image.length);
+  for (let k = 0; k < count; k++) many.set(image, k * image.length);
+  return many;
 }

@@ -2,6 +2,7 @@
 
 import { Cancelled } from "./client.js";
 import { block, button, choice, el, figure, number, picture, show, slider } from "./elements.js";
+import { gallery, split, taskmaster } from "./gallery.js";
 import { moment } from "./samplers.js";
 import { Schedule } from "./schedules.js";
 import { remember } from "./state.js";
@@ -169,34 +170,35 @@ export function buildDiffusion(page, place) {
   }
 
   // What follows from a step, and what follows from other settings.
-  const futures = row(FORKS, "future");
+  const task = taskmaster(page.announce);
+  const futures = gallery(shape, FORKS, "future");
   const forkButton = button("Six futures from this step", () => {
     pause();
     const { t, x } = frames[at];
-    void fill(futures, `From ${moment(t)}`, async (emit, signal) => {
+    void task(`From ${moment(t)}: ${FORKS} images are drawn.`, async (signal) => {
       const asked = { model: info().name, how: how(), labels: labels(), seed: seed.value() + 1, x, t, count: FORKS };
-      const images = await engine.ask("fork", asked, { emit: (/** @type {Frame} */ step) => emit(split(step.x0, FORKS)), signal });
-      emit(split(images, FORKS));
+      const emit = (/** @type {Frame} */ step) => futures.show(split(step.x0, FORKS));
+      futures.show(split(await engine.ask("fork", asked, { emit, signal }), FORKS));
     });
   });
   const strengths = [-1, 0, 0.5, 1, 2, 4, 8];
-  const sweep = row(strengths.length, "guided");
+  const sweep = gallery(shape, strengths.length, "guided");
   const guided = button("Draw it under each guidance", () => {
-    void fill(sweep, "The same noise", async (emit, signal) => {
+    void task(`${strengths.length} images are drawn.`, async (signal) => {
       /** @type {Float32Array[]} */
       const images = [];
       for (const w of strengths) {
         const asked = { model: info().name, how: how({ guidance: w }), labels: labels(), seed: seed.value(), first: 0, count: 1 };
         images.push((await engine.ask("trace", asked, { signal })).x);
-        emit(images, strengths.map((one) => `w = ${signed(one)}`));
+        sweep.show(images, strengths.map((one) => `w = ${signed(one)}`));
       }
     });
   });
   const lengths = [1, 2, 4, 8, 16, 32, 64];
   const rivals = [...lengths.map((count) => ({ model: "", count })), ...models.flatMap((one) => one.few.map((count) => ({ model: one.name, count })))];
-  const race = row(rivals.length, "drawn in fewer or more steps");
+  const race = gallery(shape, rivals.length, "drawn in fewer or more steps");
   const raced = button("Draw it in fewer and in more steps", () => {
-    void fill(race, "The same noise", async (emit, signal) => {
+    void task(`${rivals.length} images are drawn.`, async (signal) => {
       /** @type {Float32Array[]} */
       const images = [];
       /** @type {string[]} */
@@ -209,51 +211,10 @@ export function buildDiffusion(page, place) {
         const { x, calls } = await engine.ask("trace", asked, { signal });
         images.push(x);
         told.push(`${other ? `${other}, ` : ""}${count} step${count > 1 ? "s" : ""}, ${calls} call${calls > 1 ? "s" : ""}`);
-        emit(images, told);
+        race.show(images, told);
       }
     });
   });
-
-  /** @type {AbortController | null} */
-  let filling = null;
-  /**
-   * @param {ReturnType<typeof row>} into
-   * @param {string} name
-   * @param {(emit: (images: Float32Array[], told?: string[]) => void, signal: AbortSignal) => Promise<void>} make
-   */
-  async function fill(into, name, make) {
-    filling?.abort();
-    filling = new AbortController();
-    into.element.hidden = false;
-    try {
-      await make((images, told) => into.show(images, told), filling.signal);
-      page.announce(`${name}: ${into.element.childElementCount} images are drawn.`);
-    } catch (error) {
-      if (!(error instanceof Cancelled)) page.announce(String(error));
-    }
-  }
-
-  /**
-   * A row of images.
-   *
-   * @param {number} count
-   * @param {string} kind
-   */
-  function row(count, kind) {
-    const canvases = Array.from({ length: count }, (_, k) => picture(shape, `${kind} ${k + 1}`, "small"));
-    const captions = canvases.map(() => el("span", {}, "…"));
-    const element = el("div", { class: "images", hidden: true }, ...canvases.map((canvas, k) => figure(canvas, captions[k])));
-    return {
-      element,
-      /** @type {(images: Float32Array[], told?: string[]) => void} */
-      show: (images, told) =>
-        images.forEach((image, k) => {
-          const words = told?.[k] ?? `${k + 1}`;
-          show(canvases[k], image, [-1, 1], `${kind}: ${words}`);
-          captions[k].textContent = words;
-        }),
-    };
-  }
 
   const guidedBlock = block(
     "Guidance", "The same noise under different guidance: −1 asks the model without the label, 0 the model with it, and more goes beyond the difference between the two.",
@@ -288,13 +249,6 @@ export function buildDiffusion(page, place) {
     if (!frames.length && !running) draw();
   });
 }
-
-/**
- * @param {Float32Array} images
- * @param {number} count
- */
-const split = (images, count) =>
-  Array.from({ length: count }, (_, k) => images.subarray((k * images.length) / count, ((k + 1) * images.length) / count));
 
 /** The share of noise along the path, with a point where we are. */
 function chart() {

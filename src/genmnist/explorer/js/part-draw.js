@@ -1,6 +1,7 @@
 // Draw: what the models make of a digit of one's own.
 
-import { block, button, el, figure, picture, show, slider } from "./elements.js";
+import { block, button, choice, el, figure, picture, show, slider } from "./elements.js";
+import { gallery, split, taskmaster } from "./gallery.js";
 import { Pad, prepared, read, written } from "./pad.js";
 import { bind, remember } from "./state.js";
 
@@ -96,6 +97,7 @@ export function buildDraw(page, place) {
     ),
   );
   if (data.vae) place.append(factors(page, () => seen, dependents));
+  if (data.diffusion.length) place.append(completing(page, () => seen, dependents), editing(page, () => seen));
   borrow(0);
 }
 
@@ -152,5 +154,107 @@ function factors(page, seen, dependents) {
       el("div", { class: "pair" }, figure(before, "the digit"), figure(after, distance), button("Back to the digit’s own code", encode)),
       el("div", { class: "sliders" }, ...sliders.map((/** @type {any} */ made) => made.element)),
     ),
+  );
+}
+
+const DRAWN = 5; // completions, or edits
+
+/**
+ * The model that completes and edits, the labels it knows, and how it is sampled.
+ *
+ * @param {Page} page
+ * @param {string} name in the fragment
+ * @param {string} value the label at first
+ */
+function drawer(page, name, value) {
+  const { data } = page, info = data.diffusion.find((one) => one.classes) ?? data.diffusion[0];
+  const options = [["any", "any"], ...(info.classes ? data.class_names.map((text, k) => [String(k), text]) : [])];
+  const label = choice({ name, label: "as a", value: info.classes ? value : "any", options: /** @type {[string, string][]} */ (options) });
+  label.element.hidden = !info.classes;
+  /** @param {number} steps */
+  const asked = (steps) => ({
+    model: info.name, labels: label.get() === "any" ? [] : [Number(label.get())], seed: 0, count: DRAWN,
+    how: { sampler: "ddim", steps, spacing: "shifted", eta: 1, variance: "beta", temperature: 1, guidance: 1 },
+  });
+  return { label, asked };
+}
+
+/**
+ * Read images, and say as what.
+ *
+ * @param {Page} page
+ * @param {Float32Array} images pixels in [-1, 1]
+ */
+async function readings(page, images) {
+  const shares = await page.engine.ask("classify", { images: images.map((value) => Math.min(Math.max((value + 1) / 2, 0), 1)) });
+  const classes = page.data.class_names.length;
+  return Array.from({ length: shares.length / classes }, (_, k) => {
+    const row = shares.subarray(k * classes, (k + 1) * classes), best = row.indexOf(Math.max(...row));
+    return `read as ${page.data.class_names[best]}`;
+  });
+}
+
+/**
+ * What is hidden of the digit, drawn by diffusion.
+ *
+ * @param {Page} page
+ * @param {() => Float32Array} seen
+ * @param {(() => void)[]} dependents
+ */
+function completing(page, seen, dependents) {
+  const { engine, shape } = page, task = taskmaster(page.announce);
+  const view = picture(shape, "the digit with a part hidden", "small"), row = gallery(shape, DRAWN, "completion");
+  const side = choice({
+    name: "hide", label: "Hide the", value: "right", change: () => cover(),
+    options: [["left", "left half"], ["right", "right half"], ["top", "top half"], ["bottom", "bottom half"]],
+  });
+  const { label, asked } = drawer(page, "complete", "any");
+  const hidden = () => {
+    const [, height, width] = shape, where = side.get();
+    return Array.from({ length: height * width }, (_, k) => {
+      const x = k % width, y = Math.floor(k / width);
+      return { left: x < width / 2, right: x >= width / 2, top: y < height / 2, bottom: y >= height / 2 }[where] ?? false;
+    });
+  };
+  const cover = () => {
+    const mask = hidden();
+    show(view, seen().map((grey, k) => (mask[k] ? 0.35 : grey)), [0, 1], `the digit, its ${side.get()} half hidden`);
+  };
+  dependents.push(cover);
+  const draw = button("Complete it", () => {
+    void task(`${DRAWN} completions are drawn.`, async (signal) => {
+      const emit = (/** @type {any} */ step) => row.show(split(step.x0, DRAWN));
+      const images = await engine.ask("complete", { ...asked(16), image: seen(), hidden: hidden(), resample: 2 }, { emit, signal });
+      row.show(split(images, DRAWN), await readings(page, images));
+    });
+  }, "primary");
+  return block(
+    "Half a digit, completed",
+    "Diffusion draws what is hidden and leaves the rest as it is. For a half-drawn digit, take away the tick above, and hide the other half.",
+    el("div", { class: "ask" }, view, side.element, label.element, draw), row.element,
+  );
+}
+
+/**
+ * The digit under some noise, and what diffusion makes of it.
+ *
+ * @param {Page} page
+ * @param {() => Float32Array} seen
+ */
+function editing(page, seen) {
+  const { engine, shape } = page, task = taskmaster(page.announce), row = gallery(shape, DRAWN, "edit");
+  const strength = slider({ name: "strength", label: "Strength", min: 0.05, max: 1, step: 0.05, value: 0.6, format: percent });
+  const { label, asked } = drawer(page, "edit", "8");
+  const draw = button("Edit it", () => {
+    void task(`${DRAWN} edits are drawn.`, async (signal) => {
+      const emit = (/** @type {any} */ step) => row.show(split(step.x0, DRAWN));
+      const images = await engine.ask("edit", { ...asked(16), image: seen(), strength: strength.value() }, { emit, signal });
+      row.show(split(images, DRAWN), await readings(page, images));
+    });
+  }, "primary");
+  return block(
+    "Noise added, and taken away",
+    "The digit gets noise, up to a share of the way, and diffusion takes it away again: with little it comes back, with all of it nothing is left of it.",
+    el("div", { class: "ask" }, strength.element, label.element, draw), row.element,
   );
 }
