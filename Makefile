@@ -29,8 +29,8 @@ demo: setup
 	$(BIN)/genmnist sample ddpm --model bundled --out demo/ddpm-samples.png
 	$(BIN)/genmnist reverse-trace ddpm --model bundled --out demo/figure-7-reverse-trace.png
 	$(BIN)/genmnist sample cfg --model bundled --label 7 --guidance 3 --out demo/sevens.png
-	$(BIN)/genmnist report demo/run --out demo/report
 	$(BIN)/genmnist explore demo/run --out demo/explorer.html
+	$(BIN)/genmnist report demo/run --out demo/report
 	@echo "Open demo/report/index.html and demo/explorer.html. Next, for instance: $(BIN)/genmnist sample vae --model demo/run"
 
 test: setup

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -62,11 +63,19 @@ def opened(
     assert [url for url in requests if not url.startswith(("blob:", path.resolve().as_uri()))] == []
 
 
+PIXELS = "(e) => [...e.getContext('2d').getImageData(0, 0, e.width, e.height).data]"
+
+
+def middle(page: Page, selector: str) -> tuple[float, float]:
+    """Return the middle of an element."""
+    box = page.locator(selector).bounding_box()
+    assert box
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 def grey(page: Page, selector: str) -> np.ndarray[Any, Any]:
     """Return the grey levels of a canvas."""
-    pixels = page.locator(selector).evaluate(
-        "(e) => [...e.getContext('2d').getImageData(0, 0, e.width, e.height).data]"
-    )
+    pixels = page.locator(selector).first.evaluate(PIXELS)
     return np.array(pixels, dtype=np.int64).reshape(28, 28, 4)[..., 0]
 
 
@@ -167,6 +176,56 @@ def test_the_process_can_be_stopped_scrubbed_and_forked(browser: Browser, explor
         page.get_by_text("64 steps, 128 calls").wait_for()
 
 
+def test_a_half_hidden_digit_is_completed_and_a_digit_edited(browser: Browser, explorer: Path) -> None:
+    with opened(browser, explorer, "digit=0&complete=7&edit=8") as page:
+        page.get_by_text("grey levels away").wait_for()
+        digit = grey(page, ".stack .digit")
+        page.get_by_role("button", name="Complete it").click()
+        page.locator("figcaption", has_text="read as").first.wait_for()
+        for canvas in page.locator("canvas[aria-label^=completion]").all():
+            drawn = canvas.evaluate(PIXELS)
+            assert np.abs(np.array(drawn).reshape(28, 28, 4)[:, :14, 0] - digit[:, :14]).max() <= 1
+        page.get_by_role("button", name="Edit it").click()
+        page.locator("canvas[aria-label='edit: read as 8']").first.wait_for()
+
+
+def test_the_point_moves_by_keys_and_by_mouse_and_walks_lead_anywhere(
+    browser: Browser, explorer: Path
+) -> None:
+    with opened(browser, explorer, "part=latent&at=0") as page:
+        page.get_by_text("Decodes to 7").wait_for()
+        before = grey(page, "#latent .pair canvas >> nth=0")
+        page.locator(".map").focus()
+        for _ in range(8):
+            page.keyboard.press("Shift+ArrowUp")
+        page.wait_for_timeout(1000)
+        assert np.abs(grey(page, "#latent .pair canvas >> nth=0") - before).max() > 50
+        page.mouse.click(*middle(page, ".map"))
+        page.get_by_role("button", name="Start the walk there").click()
+        page.get_by_role("button", name="Put the point on that digit").click()
+        page.wait_for_timeout(1000)
+        point, start = grey(page, "#latent .pair canvas >> nth=0"), grey(page, ".strip canvas >> nth=0")
+        assert np.abs(point - start).max() <= 1
+        through, fade = (grey(page, f".strip >> nth={row} >> canvas >> nth=4") for row in (0, 1))
+        ends = [grey(page, f".strip >> nth=1 >> canvas >> nth={k}") for k in (0, 8)]
+        assert np.abs(fade - (ends[0] + ends[1]) / 2).max() <= 1.5
+        assert np.abs(fade - through).max() > 50
+        page.get_by_label("Across").select_option("f3")
+        page.wait_for_timeout(500)
+        assert "x=f3" in page.url
+        assert "walk=" in page.url
+
+
+def test_claims_are_measured_in_the_page(browser: Browser, explorer: Path) -> None:
+    with opened(browser, explorer, "part=measure") as page:
+        table = page.locator("#measure table").last
+        assert "0.132" in table.inner_text()  # of the bundled ddpm, from its evaluation
+        page.get_by_role("button", name="Run it here").first.click()
+        page.get_by_text(re.compile("of 20")).nth(1).wait_for()
+        page.get_by_role("button", name="Run it here").last.click()
+        page.get_by_role("row", name=re.compile("^1 1 .* grey levels")).wait_for()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1920])
 def test_every_reader_can_use_it(browser: Browser, explorer: Path, width: int, scheme: Scheme) -> None:
@@ -180,6 +239,16 @@ def test_every_reader_can_use_it(browser: Browser, explorer: Path, width: int, s
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             )
             assert wide <= 0, link.inner_text()
+
+
+def test_directions_part_what_is_apart() -> None:
+    """Classes that differ in one factor, which is the least wide, are told by it."""
+    generator = np.random.default_rng(0)
+    codes = generator.normal(0, (3.0, 3.0, 0.1), (300, 3))
+    labels = np.arange(300) % 3
+    codes[:, 2] += labels
+    first, _ = build.discriminants(codes.astype(np.float32), labels)
+    assert abs(first[2]) > 0.99
 
 
 def test_the_page_is_small(explorer: Path) -> None:

@@ -19,7 +19,7 @@ from genmnist.data import Splits
 from genmnist.evaluation import document, tables
 from genmnist.families.vae import VAEOptions
 from genmnist.models import VAE
-from genmnist.report import measured, sources
+from genmnist.report import build, measured, sources
 from genmnist.report.contents import EXHIBITS, Subject
 from genmnist.report.page import Table
 from genmnist.runs.find import WEIGHTS
@@ -89,6 +89,15 @@ def test_the_command_below_a_figure_draws_it(genmnist: Command, report: Path, tm
         assert done.status == 0, done.err
         with Image.open(report / file) as drawn, Image.open(tmp_path / file) as again:
             assert ImageChops.difference(drawn, again).getbbox() is None
+
+
+def test_it_leads_to_the_explorer(report: Path, tmp_path: Path) -> None:
+    assert "To play with these models: genmnist explore" in (report / "index.html").read_text("utf-8")
+    (tmp_path / "explorer.html").touch()
+    assert build._explorer(tmp_path) == "explorer.html"
+    assert build._explorer(tmp_path / "report") == ""
+    (tmp_path / "report").mkdir()
+    assert build._explorer(tmp_path / "report") == "../explorer.html"
 
 
 @pytest.mark.parametrize("width", [360, 1440])

@@ -36,6 +36,8 @@ def report(
 ) -> tuple[Path, list[Path]]:
     """Write the report: `index.html`, which needs nothing else, and the figures beside it.
 
+    An explorer.html beside them, or beside the folder, is linked.
+
     Args:
         runs: runs to report on, one a family; the bundled models stand in for the rest.
         out: the folder.
@@ -88,9 +90,16 @@ def report(
         for one in drawn:
             write_bytes(out / one.path.name, one.path.read_bytes())
         index = page.write(
-            contents.page(found, headers, parameters, strips, drawn, colophon), out / "index.html"
+            contents.page(found, headers, parameters, strips, drawn, colophon, _explorer(out)),
+            out / "index.html",
         )
     return index, [out / one.path.name for one in drawn]
+
+
+def _explorer(out: Path) -> str:
+    """Return the address of the explorer, as seen from the report; empty if there is none."""
+    near = ("explorer.html", "../explorer.html")
+    return next((address for address in near if (out / address).is_file()), "")
 
 
 def _left_behind(exhibit: Exhibit, source: Source, preset: str, unit: str, file: Path) -> bool:

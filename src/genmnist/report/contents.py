@@ -303,6 +303,7 @@ def page(
     strips: Mapping[str, Path],
     drawn: Sequence[Drawn],
     colophon: Mapping[str, str],
+    explorer: str,
 ) -> Page:
     """Put the page together: pictures first, then numbers, then words.
 
@@ -313,6 +314,7 @@ def page(
         strips: a few samples of each.
         drawn: the figures.
         colophon: the machine and the versions.
+        explorer: the address of the page on which these models can be played with, if there is one.
 
     Raises:
         GenmnistError: the metrics or the evaluation of a run are damaged.
@@ -347,7 +349,13 @@ def page(
         "each with "
         "what it shows and the command behind it; then a number beside every claim."
     )
-    return Page("Generative models of handwritten digits", lead, opening, sections, GLOSSARY, colophon)
+    runs = [sources[family].model for family in sources if sources[family].run]
+    command = shlex.join(["genmnist", "explore", *runs])
+    words = "Play with these models in the explorer" if explorer else f"To play with these models: {command}"
+    further = (words, explorer)
+    return Page(
+        "Generative models of handwritten digits", lead, opening, sections, GLOSSARY, colophon, further
+    )
 
 
 def _capital(text: str) -> str:

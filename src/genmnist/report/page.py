@@ -101,6 +101,7 @@ class Page:
     Args:
         title: its heading.
         lead: what it shows and finds, in paragraphs parted by blank lines.
+        further: where to go on, as words and an address, which may be empty.
         opening: pictures by which it begins, without numbers.
         sections: its body.
         glossary: what words mean; wherever else one is used, it is linked to its line there.
@@ -113,6 +114,7 @@ class Page:
     sections: Sequence[Section] = ()
     glossary: Mapping[str, str] = field(default_factory=dict)
     colophon: Mapping[str, str] = field(default_factory=dict)
+    further: tuple[str, str] | None = None
 
 
 def write(page: Page, path: Path) -> Path:

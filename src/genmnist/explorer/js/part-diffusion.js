@@ -106,6 +106,7 @@ export function buildDiffusion(page, place) {
     following = true;
     engine.latest("trace", async () => {
       if (own.signal.aborted) return;
+      status.textContent = "Drawing …";
       frames = [];
       scrub.input.max = String(steps.value());
       const asked = { model: info().name, how: how(), labels: labels(), seed: seed.value(), first: 0, count: 1 };
@@ -116,7 +117,7 @@ export function buildDiffusion(page, place) {
       };
       try {
         const { calls } = await engine.ask("trace", asked, { emit, signal: own.signal });
-        status.textContent = `Drawn in ${calls} calls of the network, ${((performance.now() - begun) / 1000).toFixed(1)} s.`;
+        status.textContent = `Drawn in ${calls} calls of the network, ${((performance.now() - begun) / 1000).toFixed(2)} s.`;
       } catch (error) {
         if (!(error instanceof Cancelled)) status.textContent = String(error);
       }
