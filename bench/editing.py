@@ -3,8 +3,8 @@
     python bench/editing.py [--num 60] [--split validation|test]
 
 Each digit is edited once by the bundled model with labels (SDEdit), towards its own label plus one, at
-several strengths and strengths of guidance. The bundled classifier reads what came out; how far it is from the digit
-it began with is the root of the summed squares over pixels in [0, 1].
+several strengths and strengths of guidance. The bundled classifier reads what came out; how far it is from
+the digit it began with is the root of the summed squares over pixels in [0, 1].
 """
 
 from __future__ import annotations
