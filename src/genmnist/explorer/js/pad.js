@@ -71,7 +71,8 @@ export function prepared(strokes, centred) {
     across += grey * ((k % SIDE) + 0.5);
     down += grey * (Math.floor(k / SIDE) + 0.5);
   });
-  const shift = [half - across / mass, half - down / mass];
+  const centre = half + 0.5; // in MNIST the middle of pixel 14, the first past the middle of the image
+  const shift = [centre - across / mass, centre - down / mass];
   return drawn(strokes, ([x, y]) => [
     half + (x - middle[0]) * scale + shift[0],
     half + (y - middle[1]) * scale + shift[1],
