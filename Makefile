@@ -87,6 +87,7 @@ bench: setup
 	$(BIN)/python bench/guidance.py --figure docs/images/guidance.png
 	$(BIN)/python bench/compression.py
 	$(BIN)/python bench/outliers.py
+	$(BIN)/python bench/explorer.py --picture docs/images/explorer.png
 	OMP_NUM_THREADS=1 $(BIN)/python bench/completing.py
 	OMP_NUM_THREADS=1 $(BIN)/python bench/editing.py
 

@@ -2,9 +2,9 @@
 
     python bench/explorer.py [--rounds 5] [--picture docs/images/explorer.png]
 
-Headless Chromium opens the page of the bundled models from a file, without a network. First interaction:
-from opening it until the digit on the pad is read and can be redrawn. A decode: from a slider's move to the image on
-its canvas. Guided steps: 16 of ddim with the bundled cfg at w = 3, by the page itself. Medians.
+Headless Chromium opens the page of the bundled models from a file, without a network. First interaction: from
+opening it until the digit on the pad is read. A decode: from a slider's move to the image on its canvas.
+Guided steps: 16 of ddim with the bundled cfg at w = 3, as the page itself counts them. Medians.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def main() -> None:
             low, middle, high = min(values), statistics.median(values), max(values)
             print(f"  {name:28} {middle:8.2f}   ({low:.2f} to {high:.2f})", flush=True)
         if options.picture:
-            page = browser.new_page(viewport={"width": 1200, "height": 760}, device_scale_factor=1.5)
+            page = browser.new_page(viewport={"width": 1200, "height": 860}, device_scale_factor=1.5)
             page.goto(f"{path.as_uri()}#part=diffusion&label=3&w=2")
             page.get_by_text("Drawn in").wait_for()
-            page.get_by_role("slider", name="Step", exact=True).fill("11")
+            page.get_by_role("slider", name="Step", exact=True).fill("6")
             page.get_by_role("button", name="Six futures").click()
             page.locator(".stage .images figcaption", has_text="6").wait_for()
             page.wait_for_timeout(4000)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from genmnist.diffusion import guidance, samplers, schedules
+from genmnist.diffusion.inpainting import repaint, sooner
 from genmnist.diffusion.schedules import Schedule
 from genmnist.diffusion.spacings import spaced
 from genmnist.diffusion.targets import Denoised, denoised
@@ -63,6 +64,8 @@ def vectors() -> dict[str, Any]:
                 ("consistency", 4, {}),
             )
         ],
+        "repaint": _completed(),
+        "sooner": [[strength, sooner([63.0, 20.0, 3.0, -1.0], strength)] for strength in (0.25, 1.0)],
         "guidance": [_guided(strength) for strength in (-1.0, 0.0, 0.5, 3.0)],
     }  # fmt: skip
 
@@ -119,6 +122,25 @@ def _walk(name: str, schedule_name: str, steps: int, settings: dict[str, Any]) -
         "t": [step.t for step in walked], "x": walked[-1].x.flatten().tolist(),
         "x0": walked[2].x0.flatten().tolist(),
     }  # fmt: skip
+
+
+def _completed() -> dict[str, Any]:
+    schedule, noise = schedules.straight(64), SampleNoise(4, 0, 2)
+    plain = toy(schedule)
+    denoise = samplers.thresholded(lambda x, t: plain(x, t, None), schedule)
+
+    def fresh() -> Tensor:
+        return noise.normal(1, 3, 4).double()
+
+    clean = SampleNoise(9, 0, 2).normal(1, 3, 4).double().clamp(-1, 1)
+    hidden = torch.arange(NUMBERS).view(3, 4) % 4 > 1
+    *_, last = repaint(
+        lambda x, pair: samplers.ddim(denoise, x, schedule, pair, fresh, 1.0),
+        _start().view(2, 1, 3, 4), schedule, spaced(schedule, 5, "shifted"), clean, hidden[None, None],
+        fresh, 3,
+    )  # fmt: skip
+    return {"steps": 5, "resample": 3, "hidden": hidden.flatten().tolist(), "clean": clean.flatten().tolist(),
+            "log_snrs": schedule.log_snrs.tolist(), "x": last.x.flatten().tolist()}  # fmt: skip
 
 
 def _guided(strength: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { classifierFree } from "../../src/genmnist/explorer/js/guidance.js";
+import { repaint, sooner } from "../../src/genmnist/explorer/js/inpainting.js";
 import { derive, philox, SampleNoise } from "../../src/genmnist/explorer/js/randomness.js";
 import { SAMPLERS, thresholded } from "../../src/genmnist/explorer/js/samplers.js";
 import { Schedule } from "../../src/genmnist/explorer/js/schedules.js";
@@ -86,6 +87,21 @@ for (const { sampler, schedule: name, log_snrs, straight, steps, settings, t, x,
     close(walked[steps - 1].x, x, 1e-4);
   });
 }
+
+test("repaint and sooner", async () => {
+  const { steps, resample, hidden, clean, log_snrs, x } = vectors.repaint;
+  const schedule = new Schedule(log_snrs, true), noise = new SampleNoise(4, 0, 2);
+  const fresh = () => noise.normal(NUMBERS), denoise = thresholded(toy(schedule), schedule);
+  /** @type {import("../../src/genmnist/explorer/js/inpainting.js").Advance} */
+  const advance = (from, pair) => SAMPLERS.ddim(denoise, from, schedule, pair, { noise: fresh, eta: 1, variance: "beta" });
+  const walked = [];
+  for await (const step of repaint(advance, start(), schedule, spaced(schedule, steps, "shifted"), Float32Array.from(clean), hidden, fresh, resample)) {
+    walked.push(step);
+  }
+  assert.equal(walked.length, steps);
+  close(walked[steps - 1].x, x, 1e-4);
+  for (const [strength, timesteps] of vectors.sooner) close(sooner([63, 20, 3, -1], strength), timesteps, 1e-12);
+});
 
 for (const { strength, labels, null: nothing, t, log_snrs, x0, epsilon } of vectors.guidance) {
   test(`guidance ${strength}`, async () => {

@@ -231,7 +231,7 @@ export function buildDiffusion(page, place) {
         }))),
       el("div", { class: "stage" },
         el("div", { class: "trio" },
-          figure(noisy, "x_t: the image so far"), figure(clean, "x̂₀: the image that the network sees in it"), figure(curve.element, "noise: how much is left")),
+          figure(noisy, "xₜ: the image so far"), figure(clean, "x̂₀: the image that the network sees in it"), figure(curve.element, "noise: how much is left")),
         el("div", { class: "player" }, play, scrub.element, words), status,
         el("div", { class: "buttons" }, forkButton), futures.element)),
     guidedBlock,
