@@ -21,6 +21,7 @@ from genmnist.data import Splits
 from genmnist.exporting import KEY, Exported, runtime
 from genmnist.families.cfg import ConditionalOptions
 from genmnist.models import ConditionalDiffusion, Diffusion, Model
+from genmnist.models.few import FewSteps
 from genmnist.nn.unet import Size, UNet
 
 LEAST = Size((4,), condition=8, attention=False)
@@ -111,6 +112,14 @@ def test_a_network_with_labels_answers_as_in_torch(target: str, tmp_path: Path, 
     assert way.options == model.how().asdict()
     assert way.timesteps == tuple(model.timesteps(model.how()))
     assert "ancestral" not in denoising.ways  # it would take more steps than there are
+
+
+def test_a_few_step_model_says_in_which_steps() -> None:
+    denoising = exporting.describe(FewSteps()).denoising
+    assert denoising is not None
+    assert denoising.default == "consistency"
+    assert len(denoising.ways["consistency"].timesteps) == 3  # two steps, and the clean end
+    assert denoising.null_label is None  # not tuned from a model with labels
 
 
 class Untraceable(torch.nn.Module):
