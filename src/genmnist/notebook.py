@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
+from genmnist.text import printable
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -33,7 +35,9 @@ def table(rows: Iterable[Sequence[object]], heads: Sequence[str] = ()) -> str:
 
     def line(cells: Sequence[object], tag: str) -> str:
         style = "text-align:left;padding:1px 14px 1px 0"
-        return "".join(f'<{tag} style="{style}">{html.escape(str(cell))}</{tag}>' for cell in cells)
+        return "".join(
+            f'<{tag} style="{style}">{html.escape(printable(str(cell)))}</{tag}>' for cell in cells
+        )
 
     head = f"<thead><tr>{line(heads, 'th')}</tr></thead>" if heads else ""
     body = "".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)
@@ -56,7 +60,7 @@ def png(image: Image.Image) -> bytes:
 
 def titled(title: str, *parts: str) -> str:
     """Return parts of HTML under a line of text."""
-    return f"<div><p><b>{html.escape(title)}</b></p>{''.join(parts)}</div>"
+    return f"<div><p><b>{html.escape(printable(title))}</b></p>{''.join(parts)}</div>"
 
 
 def here() -> bool:

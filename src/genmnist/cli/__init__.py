@@ -7,14 +7,15 @@ import io
 import itertools
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, NoReturn
 
-from genmnist.cli.console import printable
 from genmnist.errors import GenmnistError
 from genmnist.registry import plugin
+from genmnist.text import printable
 from genmnist.threads import wait_briefly
 
 _OUT_OF_MEMORY = "out of memory: take a smaller `batch_size` or a smaller model"
@@ -30,6 +31,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
     words = sys.argv[1:]
     wait_briefly()
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)  # what is half written is removed
     try:
         for target in _plugins(words):
             plugin(target)
@@ -41,6 +44,10 @@ def main() -> None:
             sys.stdout.flush()
     except GenmnistError as error:
         _fail(_with_dashes(str(error), words), error.exit_status)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except _TerminatedError:
+        sys.exit(128 + signal.SIGTERM)
     except BrokenPipeError:
         _discard_output()  # whoever read our output has left; there is no one to tell
         sys.exit(1)
@@ -59,10 +66,27 @@ def main() -> None:
             _fail(_mended(error, words), status)
         if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
             _fail(_with_dashes(_OUT_OF_MEMORY, words), 1)
+        if _is_interrupt(error):
+            _fail("interrupted", 130)
         raise
     if status == 130:  # Typer has caught the Ctrl-C
         _fail("interrupted", 130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+class _TerminatedError(BaseException):
+    """Somebody asked this process to end; like a Ctrl-C, but nobody sits there to be told."""
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise _TerminatedError
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Tell whether a Ctrl-C lies behind an error, as where it hits an import and becomes an ImportError."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _plugins(words: Sequence[str]) -> Iterator[str]:

@@ -38,9 +38,12 @@ def _compare(
     output.table(*found.table())
     groups = [*found.groups()]
     if len(groups) > 1:
-        output.say("\nMeasured in different ways, so no distance of one table compares with that of another:")
+        output.say(
+            "Measured in different ways, so no distance of one table compares with that of another:",
+            apart=True,
+        )
     for basis, table in groups:
-        output.say(f"\n{basis}:")
+        output.say(f"{basis}:", apart=True)
         output.table(*table)
     rows = {name: dict(row) for name, row in found.rows.items()}
     for name, one in found.measured.items():

@@ -1,9 +1,14 @@
-"""How commands speak: sentences, bars, thumbnails, or one JSON document."""
+"""How commands speak: sentences, bars, thumbnails, or one JSON document.
+
+All that people read goes through here, and here alone it is made safe to show: what came from files is no
+command to their terminal, no markup and no emoji.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,11 +16,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genmnist.text import printable
+
 if TYPE_CHECKING:
     from PIL import Image
     from rich.console import Console
     from rich.text import Text
 
+_MOST_ROWS = 1_000  # of a table
 _LINE_EVERY = 30.0  # seconds between lines of progress where there is no terminal to draw a bar on
 
 
@@ -42,11 +50,11 @@ class Output:
 
         return self.errors if self.as_json else Console(highlight=False, quiet=self.quiet)
 
-    def say(self, text: str) -> None:
-        """Say something to people; above the bar, while one is drawn."""
+    def say(self, text: str, apart: bool = False) -> None:
+        """Say a line to people, after an empty one if it stands `apart`; above the bar, if one is drawn."""
         console = self._live if self._live and self.console.is_terminal else self.console
         try:
-            console.print(text, soft_wrap=True, markup=False)
+            console.print(_shown(text, "\n" if apart else ""), soft_wrap=True)
         except (BrokenPipeError, SystemExit):  # the reader has left; what is being done goes on
             console.quiet = True
 
@@ -71,17 +79,23 @@ class Output:
             return
 
         table = Table(show_header=bool(heads), box=None, padding=(0, 2, 0, 0))
+        more = 0
         for number, row in enumerate(rows):
             if number == 0:
                 for head in heads or [""] * len(row):
-                    table.add_column(head, overflow="fold")  # a path cut short is of no use
-            table.add_row(*row)
-        self.console.print(table, markup=False)
+                    table.add_column(_shown(head), overflow="fold")  # a path cut short is of no use
+            if number < _MOST_ROWS:
+                table.add_row(*map(_shown, row))
+            else:
+                more += 1
+        self.console.print(table)
+        if more:
+            self.say(f"and {more:,} rows more")
 
     def finish(self) -> None:
         """Print the JSON document, if one was asked for."""
         if self.as_json and sys.stdout is not None:
-            sys.stdout.write(json.dumps(self.document, indent=2) + "\n")
+            sys.stdout.write(json.dumps(_finite(self.document), indent=2, allow_nan=False) + "\n")
             sys.stdout.flush()
 
     @contextlib.contextmanager
@@ -92,12 +106,14 @@ class Output:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        words = TextColumn("{task.description}", markup=False)
+        columns = (words, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.errors, transient=True) as progress:
-            task = progress.add_task(what, total=total)
+            task = progress.add_task(printable(what), total=total)
 
             def advance(done: int, remark: str = "", total: int = total) -> None:
-                progress.update(task, completed=done, total=total, description=f"{what} {remark}".strip())
+                description = printable(f"{what} {remark}".strip())
+                progress.update(task, completed=done, total=total, description=description)
 
             self._live = progress.console
             try:
@@ -117,12 +133,24 @@ class _Lines:
         self.total = total or self.total
         if time.monotonic() - self.last >= _LINE_EVERY:
             self.last = time.monotonic()
-            self.console.print(f"{self.what} {done:,}/{self.total:,} {remark}".rstrip(), soft_wrap=True)
+            text = f"{self.what} {done:,}/{self.total:,} {remark}".rstrip()
+            self.console.print(_shown(text), soft_wrap=True)
 
 
-def printable(text: str) -> str:
-    """Return text, which may come from a file, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _shown(text: str, before: str = "") -> Text:
+    """Return what may be shown of a text; as such it is neither markup nor emoji to the console."""
+    from rich.text import Text
+
+    return Text(before + printable(text))
+
+
+def _finite(value: Any) -> Any:
+    """Return a document as JSON has it: where a number is not finite there is null."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def thumbnail(picture: Image.Image, width: int, height: int) -> Text:

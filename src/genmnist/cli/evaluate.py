@@ -192,6 +192,7 @@ def _samples(
     for sentence in assumed:
         output.say(f"{file}: {sentence}")
     output.note(assumed=assumed)
+    suite.check_enough(len(images))
     classifier = _classifier(own, device)
     bundled = distances.bundled_features
     space = distances.own_features(classifier) if classifier else bundled(place)
@@ -267,6 +268,6 @@ def _show(
     output.table(rows, ("", "measured", "real images"))
     for sentence in tables.caveats(found):
         output.say(sentence)
-    with Image.open(pictures[0]) as picture:
+    with Image.open(pictures[0], formats=("PNG",)) as picture:
         output.wrote(folder, picture)
     output.finish()

@@ -11,7 +11,7 @@ import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli import shell_completion
-from genmnist.cli.console import Output, printable
+from genmnist.cli.console import Output
 from genmnist.runs.find import WEIGHTS, Found, find
 from genmnist.runs.folder import Run
 
@@ -65,7 +65,7 @@ def _rows(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             yield from _rows({f"{key}.{name}": inner for name, inner in value.items()})
         elif isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-            yield key, printable(", ".join(filter(None, value)))
+            yield key, ", ".join(filter(None, value))
         elif isinstance(value, list):
             plain = len(value) <= _FEW and all(isinstance(entry, (int, float)) for entry in value)
             yield key, ", ".join(map(_text, value)) if plain else f"{len(value)} entries"
@@ -75,5 +75,5 @@ def _rows(facts: dict[str, object]) -> Iterator[tuple[str, str]]:
 
 def _text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return printable(str(value))
+        return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"

@@ -110,8 +110,8 @@ def _score(
     from genmnist.figures import likely
     from genmnist.version import versions
 
+    known = _read(images, num, output)  # says what is wrong with them before a model is loaded
     model: Any = common.load(found, None, output)
-    known = _read(images, num, output)
     if labels and known.labels is None:
         raise UsageError(f"{images} has no labels for `labels`: leave it out, or add an array `labels`")
     with output.progress("scoring", len(known.images)) as advance:

@@ -310,7 +310,7 @@ def _show(run: Run, output: Output) -> None:
     if pictures := run.pictures:
         from PIL import Image
 
-        with Image.open(pictures[-1][1]) as picture:
+        with Image.open(pictures[-1][1], formats=("PNG",)) as picture:
             output.wrote(run.folder, picture)
     else:
         output.wrote(run.folder)

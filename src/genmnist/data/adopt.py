@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from genmnist.data.facts import MAX_SIDE
 from genmnist.data.holdout import Arrays, named, split_in_three, split_seeded
 from genmnist.errors import UsageError
 
-_MOST_CLASSES = 10_000
+MOST_CLASSES = 10_000
+_AT_ONCE = 1 << 20  # pixels that are looked at together
 _PARTS = ({"train"}, {"train", "test"}, {"train", "validation", "test"})
 _FORMS = "genmnist takes (images, labels), ((images, labels), (images, labels)) for train and test, or Splits"
 # What brings pixels between two values to those from 0 to 255.
@@ -113,18 +115,43 @@ def take_images(images: npt.NDArray[Any], name: str) -> tuple[npt.NDArray[np.uin
     """
     assumed: list[str] = []
     kind = images.dtype.kind
-    if images.size and images.dtype != np.uint8 and kind in "iuf" and np.isfinite(images).all():
+    if images.size and images.dtype != np.uint8 and kind in "iuf" and _finite(images):
         low, high = images.min(), images.max()
         if kind == "f" and low >= 0 and high <= 1:
-            images = (255 * images.astype(np.float64)).round().astype(np.uint8)
+            images = _converted(images, lambda part: (255 * part.astype(np.float64)).round())
             assumed.append("floats from 0, black, to 1, white")
-        elif low >= 0 and 1 < high <= 255 and (kind != "f" or (images == images.round()).all()):
+        elif (
+            low >= 0 and 1 < high <= 255 and (kind != "f" or _all(images, lambda part: part == part.round()))
+        ):
             assumed.append(f"{images.dtype} from 0, black, to 255, white")
             images = images.astype(np.uint8)
     if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
         assumed.append("[n, channels, height, width]")
         images = images.transpose(0, 2, 3, 1)
     return _images(images, name), tuple(assumed)
+
+
+def _parts(images: npt.NDArray[Any]) -> Iterator[slice]:
+    """Yield the images by so many at a time that what is computed of them takes little memory."""
+    count = max(1, _AT_ONCE * len(images) // max(images.size, 1))
+    return (slice(first, first + count) for first in range(0, len(images), count))
+
+
+def _all(images: npt.NDArray[Any], holds: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> bool:
+    return all(bool(holds(images[part]).all()) for part in _parts(images))
+
+
+def _finite(images: npt.NDArray[Any]) -> bool:
+    return _all(images, np.isfinite)
+
+
+def _converted(
+    images: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+) -> npt.NDArray[np.uint8]:
+    result = np.empty(images.shape, np.uint8)
+    for part in _parts(images):
+        result[part] = convert(images[part])
+    return result
 
 
 def _images(given: Any, name: str) -> npt.NDArray[np.uint8]:
@@ -155,7 +182,7 @@ def _images(given: Any, name: str) -> npt.NDArray[np.uint8]:
 def _mend_bytes(images: npt.NDArray[Any], is_tensor: bool) -> str:
     """Return what is wrong with pixels of another type or other values, and the line that mends it."""
     wanted = "genmnist takes uint8, 0 black to 255 white"
-    if images.dtype.kind not in "biuf" or not np.isfinite(images).all():
+    if images.dtype.kind not in "biuf" or not _finite(images):
         return f", not all of them numbers; {wanted}"
     low, high = images.min(), images.max()
     pixels = next((expr for (a, b), expr in _RANGES.items() if a <= low and high <= b), _OTHER_RANGE)
@@ -171,7 +198,7 @@ def _labels(given: Any, name: str) -> npt.NDArray[np.int64]:
             f"{name} has labels {list(labels.shape)}; genmnist takes one an image, [n]: `labels = {mend}`"
         )
     whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels % 1 == 0).all()))
-    in_range = whole and (not len(labels) or (labels.min() >= 0 and labels.max() < _MOST_CLASSES))
+    in_range = whole and (not len(labels) or (labels.min() >= 0 and labels.max() < MOST_CLASSES))
     if labels.dtype.kind in "iu" and in_range:
         return labels.astype(np.int64)
     if in_range:
@@ -181,7 +208,7 @@ def _labels(given: Any, name: str) -> npt.NDArray[np.int64]:
         mend = f"{package}.unique(labels, return_inverse=True)[1]"
     raise UsageError(
         f"{name} has labels of {labels.dtype}, such as {labels[0]!s:.20}; genmnist takes integers from 0 to "
-        f"{_MOST_CLASSES - 1:,}: `labels = {mend}`"
+        f"{MOST_CLASSES - 1:,}: `labels = {mend}`"
     )
 
 

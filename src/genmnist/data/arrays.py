@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
+import struct
+import tokenize
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +17,15 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from genmnist.data.adopt import take_images
-from genmnist.data.pictures import SUFFIXES, read_pictures
+from genmnist.data.adopt import MOST_CLASSES, take_images
+from genmnist.data.pictures import list_pictures, read_pictures
 from genmnist.errors import GenmnistError, UsageError
+from genmnist.files import opened, read_into
 
 _MOST = 1_000_000  # images; far more than anybody measures
 _MOST_BYTES = 1 << 30
+_MOST_ARRAYS = 1_000  # in a file
+_AT_ONCE = 1 << 20  # bytes; the list of a thousand arrays has a tenth
 _LIKE_THIS = "`numpy.savez('images.npz', images=images)` writes such a file"
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]  # shape, whether columns come first, type
@@ -48,25 +53,32 @@ def read(path: str | Path) -> Found:
     place = Path(path)
     if place.is_dir():
         return _folder(place)
-    if not place.is_file():
+    if not place.exists():
         raise UsageError(f"there is no file {path}: name an .npz file with an array `images`, or a folder")
     try:
         found = _arrays(place)
-    except OSError as error:
-        raise GenmnistError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise GenmnistError(f"{path} is not an .npz file of images: {reason}; {_LIKE_THIS}") from error
+        raise GenmnistError(f"{path} is not an .npz file of images: {reason:.200}; {_LIKE_THIS}") from error
     images, assumed = take_images(found["images"], str(path))
     labels = found.get("labels")
-    if labels is not None and (len(labels) != len(images) or (len(labels) and labels.min() < 0)):
-        raise GenmnistError(f"{path} holds {len(images)} images but not a label, 0 or more, for each")
+    if labels is not None and not _are_labels(labels, len(images)):
+        raise GenmnistError(
+            f"{path} holds {len(images)} images but not a label for each, a whole number from 0 to "
+            f"{MOST_CLASSES - 1:,}"
+        )
     assumed = tuple(f"its array {name!r} is its {role}" for role, name in found["names"].items()) + assumed
     return Found(
         torch.from_numpy(images),
         None if labels is None else torch.from_numpy(labels.astype(np.int64)),
         assumed,
     )
+
+
+def _are_labels(labels: npt.NDArray[Any], count: int) -> bool:
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        return False
+    return not count or bool(labels.min() >= 0 and labels.max() < MOST_CLASSES)
 
 
 def _folder(folder: Path) -> Found:
@@ -78,8 +90,7 @@ def _folder(folder: Path) -> Found:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    paths = [Path(place, file) for place, _, files in sorted(os.walk(folder)) for file in sorted(files)]
-    return [path for path in paths if path.suffix.lower() in SUFFIXES]
+    return list_pictures(folder, follow=False)
 
 
 def names(path: str | Path, count: int) -> tuple[str, ...]:
@@ -92,11 +103,14 @@ def names(path: str | Path, count: int) -> tuple[str, ...]:
 
 def _arrays(path: Path) -> dict[str, Any]:
     """Return the arrays of images and labels, and by their role the names of those that were guessed."""
+    mend = "name an .npz file with an array `images`, or a folder"
     if path.suffix == ".npy":
-        with path.open("rb") as file:
+        with opened(path, mend) as file:
             return {"images": _contents(file, "images", _header(file, "images")), "names": {}}
-    with zipfile.ZipFile(path) as archive:
-        stored = (member for member in archive.namelist() if member.endswith(".npy"))
+    with opened(path, mend) as raw, zipfile.ZipFile(_Sparing(raw)) as archive:
+        stored = [member for member in archive.namelist() if member.endswith(".npy")]
+        if len(stored) > _MOST_ARRAYS:
+            raise ValueError(f"it has more than {_MOST_ARRAYS:,} arrays")
         headers: dict[str, Header] = {}
         for member in stored:
             name = member.removesuffix(".npy")
@@ -108,8 +122,23 @@ def _arrays(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {"names": {role: name for role, name in chosen.items() if role != name}}
         for role, name in chosen.items():
             with archive.open(f"{name}.npy") as file:
-                found[role] = _contents(file, name, _header(file, name))
+                packed = archive.getinfo(f"{name}.npy").compress_size
+                found[role] = _contents(file, name, _header(file, name), packed)
         return found
+
+
+class _Sparing:
+    """A file of which not more is read at once than images need: the list of what is in it is short."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(min(size, _AT_ONCE + 1) if size >= 0 else _AT_ONCE + 1)
+        if len(content) > _AT_ONCE:
+            raise ValueError("it lists too much")
+        return content
 
 
 def _chosen(path: Path, headers: dict[str, Header]) -> dict[str, str]:
@@ -134,19 +163,32 @@ def _header(file: Any, name: str) -> Header:
     """Return what an array says of itself. Raises ValueError if it is of no known kind, or too large."""
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError(f"`{name}` is written in a format that genmnist does not read")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.kind not in "biuf" or not shape or min(shape) < 0:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it is nobody's trouble
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    except (SyntaxError, tokenize.TokenError, TypeError, RecursionError, MemoryError) as error:
+        # NumPy reads it as Python's literals, whose parser has its own words for what is none.
+        raise ValueError(f"`{name}` has a header that says nothing") from error
+    if dtype.kind not in "biuf" or not shape or min(shape) < 0 or any(type(side) is bool for side in shape):
         raise ValueError(f"`{name}` is {dtype} {list(shape)}, not numbers")
     if shape[0] > _MOST or math.prod(shape) * dtype.itemsize > _MOST_BYTES:
         raise ValueError(f"`{name}` has more than {_MOST:,} entries or {_MOST_BYTES:,} bytes")
     return shape, fortran, dtype
 
 
-def _contents(file: Any, name: str, header: Header) -> npt.NDArray[Any]:
-    """Return an array whose header was read. Raises ValueError if it is cut short."""
+def _contents(file: Any, name: str, header: Header, packed: int | None = None) -> npt.NDArray[Any]:
+    """Return an array whose header was read, `packed` in so many bytes.
+
+    Raises:
+        ValueError: it is cut short, or packed so that little becomes very much.
+    """
     shape, fortran, dtype = header
-    size = math.prod(shape) * dtype.itemsize
-    contents = file.read(size)
-    if len(contents) != size:
+    contents = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+    try:
+        enough = read_into(file, contents.data, packed)
+    except ValueError as error:
+        raise ValueError(f"`{name}`: {error}") from error
+    if not enough:
         raise ValueError(f"`{name}` is cut short")
-    return np.frombuffer(contents, dtype).reshape(shape, order="F" if fortran else "C").copy()
+    return contents.view(dtype).reshape(shape, order="F" if fortran else "C")

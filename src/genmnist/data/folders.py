@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from genmnist.data.adopt import MOST_CLASSES
 from genmnist.data.dataset import Splits
 from genmnist.data.facts import MAX_SIDE
 from genmnist.data.holdout import Arrays, split_seeded
 from genmnist.data.idx_set import read_idx_set
-from genmnist.data.pictures import SUFFIXES, read_pictures
+from genmnist.data.pictures import leads_back, list_pictures, read_pictures
 from genmnist.errors import GenmnistError, UsageError
 
 _Listing = list[tuple[Path, int]]
@@ -79,6 +79,10 @@ def _every_tenth(folder: Path, listing: _Listing) -> dict[str, _Listing]:
 def _classes(folder: Path) -> dict[str, int]:
     """Return a number for each subfolder: its name, if all names are numbers, else its alphabetical place."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if len(names) > MOST_CLASSES:
+        raise GenmnistError(
+            f"{folder} has {len(names):,} subfolders; genmnist takes {MOST_CLASSES:,} classes"
+        )
     if names and all(name.isascii() and name.isdigit() and int(name) < 256 for name in names):
         return {name: int(name) for name in names}
     return {name: number for number, name in enumerate(names)}
@@ -88,11 +92,11 @@ def _listing(folder: Path, classes: dict[str, int]) -> _Listing:
     """Return the image files of each class, in the order of their names, with the class's number."""
     listing: _Listing = []
     for name in sorted(path.name for path in folder.iterdir() if path.is_dir()):
+        if leads_back(folder / name):
+            raise GenmnistError(f"{folder / name} is a link to a folder that it lies in: remove it")
         if name not in classes:
             raise GenmnistError(f"{folder / name} is not among the classes of the training set")
-        for place, _, files in sorted(os.walk(folder / name, followlinks=True)):
-            paths = (Path(place, file) for file in sorted(files))
-            listing += [(path, classes[name]) for path in paths if path.suffix.lower() in SUFFIXES]
+        listing += [(path, classes[name]) for path in list_pictures(folder / name, follow=True)]
     if not listing:
         raise GenmnistError(f"{folder} holds neither IDX files nor a subfolder of images for each class")
     return listing

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from genmnist.errors import GenmnistError, UsageError
+from genmnist.files import opened
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _LARGEST = 256  # pixels a side, of images that are taken as they are
+_MOST_PIXELS = 1 << 26  # of an image that is brought to another size; a quarter of a gibibyte, unpacked
+_MOST_BYTES = 1 << 27  # of a file
+_MOST_TOGETHER = 1 << 32  # bytes of all images
+_MOST = 2_000_000  # files in a folder and those within it
 
 # Told by content, whatever the name says: PIL would hand PostScript to another program.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+_MEND = "remove it or save it again"
 _GREY = ("1", "L", "LA", "La")
 
 
@@ -43,6 +51,11 @@ def read_pictures(
             raise UsageError(
                 f"{paths[0]} has {width} x {height} pixels but {path} {columns} x {rows}: give `image_size`, "
                 "the side to which all images are brought"
+            )
+        if len(paths) * images[-1].size > _MOST_TOGETHER:
+            raise UsageError(
+                f"{len(paths):,} images of {width} x {height} pixels are more than {_MOST_TOGETHER >> 30} "
+                "GiB: give a smaller `image_size`, or fewer"
             )
     if len({image.ndim for image in images}) > 1:
         images = [np.stack([image] * 3, -1) if image.ndim == 2 else image for image in images]
@@ -73,33 +86,94 @@ def grey(path: Path, most: int, mend: str) -> npt.NDArray[np.uint8]:
         return np.rint(tone * share + (0 if light else 255) * (1 - share)).astype(np.uint8)
 
 
+def list_pictures(folder: Path, follow: bool) -> list[Path]:
+    """Return the image files in a folder and in those within it, in the order of their names.
+
+    Args:
+        folder: the folder.
+        follow: also into folders that are links; but into each folder once, and never back to where the link
+            lies, so that no loop is run through.
+
+    Raises:
+        GenmnistError: a folder cannot be read, or there is too much in them.
+    """
+    found: list[Path] = []
+    seen, looked = set[str](), 0
+    places = [folder]
+    while places:
+        place = places.pop()
+        if (real := os.path.realpath(place)) in seen:
+            continue
+        seen.add(real)
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    looked += 1
+                    path = Path(entry.path)
+                    if _is_dir(entry, follow):
+                        if not (entry.is_symlink() and leads_back(path)):
+                            places.append(path)
+                    elif path.suffix.lower() in SUFFIXES:
+                        found.append(path)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise GenmnistError(f"cannot read the folder {place}: {reason}") from error
+        if looked > _MOST:
+            raise GenmnistError(f"{folder} has more than {_MOST:,} files: name a folder of pictures alone")
+    return sorted(found, key=lambda path: (str(path.parent), path.name))
+
+
+def _is_dir(entry: os.DirEntry[str], follow: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:  # a link to itself
+        return False
+
+
+def leads_back(link: Path) -> bool:
+    """Tell whether a link leads to a folder that it lies in."""
+    target, here = os.path.realpath(link), os.path.realpath(link.parent)
+    return os.path.commonpath([target, here]) == target
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open an image. Raises GenmnistError if it is none, or turns out not to be one as it is read."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with opened(path, _MEND) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow finds odd it either reads or refuses
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise GenmnistError(f"{path} is larger than {_MOST_BYTES >> 20} MiB: {_MEND}")
+            image = Image.open(file, formats=_FORMATS)
             yield image
-    except (
-        OSError, EOFError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError
-    ) as error:  # fmt: skip
-        raise GenmnistError(f"{path} cannot be read as an image: remove it or save it again") from error
+    except GenmnistError:
+        raise
+    except Exception as error:  # a damaged image may make Pillow raise anything: KeyError, struct.error, …
+        raise GenmnistError(f"{path} cannot be read as an image: {_MEND}") from error
 
 
 def _read(path: Path, image_size: int | None, colour: bool | None) -> npt.NDArray[np.uint8]:
     with _opened(path) as image:
-        if image_size is None and max(image.size) > _LARGEST:
-            width, height = image.size
-            raise UsageError(
-                f"{path} has {width} x {height} pixels, more than {_LARGEST} a side: give `image_size`, "
-                "the side to which all images are brought"
-            )
-        picture = _in_mode(path, image, colour)
-        if image_size is not None:
-            picture = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
-        pixels = np.asarray(picture)
+        pixels = _pixels(path, image, image_size, colour)
     if colour is None and pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])  # grey, though stored as colour
     return pixels
+
+
+def _pixels(path: Path, image: Any, image_size: int | None, colour: bool | None) -> npt.NDArray[np.uint8]:
+    """Return the pixels of an image that has not been unpacked yet."""
+    width, height = image.size
+    if image_size is None and max(image.size) > _LARGEST:
+        raise UsageError(
+            f"{path} has {width} x {height} pixels, more than {_LARGEST} a side: give `image_size`, "
+            "the side to which all images are brought"
+        )
+    if width * height > _MOST_PIXELS:
+        raise GenmnistError(f"{path} has {width} x {height} pixels, more than genmnist unpacks: {_MEND}")
+    picture = _in_mode(path, image, colour)
+    if image_size is not None:
+        picture = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
 def _in_mode(path: Path, image: Any, colour: bool | None) -> Image.Image:

@@ -78,6 +78,8 @@ class Effort:
     steps: int = 500  # of that chain
 
 
+_LEAST = 6  # images: each has its fifth neighbour
+
 FULL = Effort(10_000, 512, 100, 64, 500, 256, 1000)
 QUICK = Effort(1_000, 64, 32, 8, 50, 64, 200, coded=1_000, scored=200, chained=50)
 
@@ -132,6 +134,12 @@ class Task:
         return result
 
 
+def check_enough(count: int) -> None:
+    """Raise UsageError if so many images are too few to be measured."""
+    if count < _LEAST:
+        raise UsageError(f"a distance needs {_LEAST} images or more, not {count}")
+
+
 def measure_images(
     images: Images,
     data: Splits,
@@ -151,6 +159,12 @@ def measure_images(
     Raises:
         UsageError: there are too few, or images, data and features do not fit one another.
     """
+    check_enough(len(images))  # before anything that takes time
+    if labels is not None and (most := int(labels.max())) >= features.classes:
+        raise UsageError(
+            f"the images have labels up to {most}, and {features.name} knows {features.classes}: leave the "
+            "labels out, or name a classifier that knows them by `features`"
+        )
     features.check(data)
     if (shape := image_shape(images)) != data.shape:
         raise UsageError(f"the images are {by(shape)}, and those of {data.test.name} {by(data.shape)}")

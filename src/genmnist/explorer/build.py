@@ -28,6 +28,7 @@ from genmnist.report.sources import Source, sources
 from genmnist.runs import checkpoint
 from genmnist.runs.find import find, find_data
 from genmnist.runs.folder import Run
+from genmnist.text import printable
 from genmnist.version import __version__
 
 Watch = Callable[[int, str], None]  # called with how many models are packed, and the name of the next
@@ -105,7 +106,7 @@ def explorer(
         title="genmnist explorer",
         style=_file("style.css").decode(),
         parts=_PARTS,
-        made=html.escape(f"Made by genmnist {__version__} of the models {names}."),
+        made=html.escape(printable(f"Made by genmnist {__version__} of the models {names}.")),
         data=json.dumps(told | {"shape": shape}, separators=(",", ":")).replace("<", "\\u003c"),
         engine=link("engine"),
         main=link("main"),

@@ -156,15 +156,21 @@ class Family:
         """Return the options with the shape of the data, and with their classes where the family has any.
 
         Raises:
-            UsageError: fewer `classes` were given than the data have.
+            UsageError: the data have more classes than the family takes, or than were given.
         """
         for name in ("shape", "class_names"):
             if name in given:
                 raise UsageError(f"the `{name}` comes from the data: leave it out of the options")
         changes: dict[str, Any] = {"shape": shape}
         classes = len(class_names)
-        if any(entry.name == "classes" and not entry.internal for entry in fields(type(options))):
-            chosen = given.get("classes")
+        known = [entry for entry in fields(type(options)) if entry.name == "classes" and not entry.internal]
+        if known:
+            chosen, most = given.get("classes"), known[0].high
+            if most is not None and classes > most:
+                raise UsageError(
+                    f"the data have labels up to {classes - 1}, and a {self.name} knows {most:g} classes at "
+                    "most: train a model without labels, such as vae or ddpm, or give fewer classes"
+                )
             if chosen is not None and chosen < classes:
                 raise UsageError(
                     f"the data have labels up to {classes - 1}: `classes` must be {classes} or more"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 
-from genmnist.figures.style import LOOK, Figure, Look, Style
+from genmnist.figures.style import LOOK, Figure, Look, Style, plain, unknown_letters
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,10 +41,10 @@ class Panel:
         for number, (name, (x, y)) in enumerate(self.lines.items()):
             kind = number % len(style.lines)
             axes.plot(
-                x, y, ("-", "--", "-.", ":")[kind], color=style.lines[kind], label=_plain(name),
+                x, y, ("-", "--", "-.", ":")[kind], color=style.lines[kind], label=plain(name),
                 marker="" if len(x) > 40 else _MARKS[kind], markersize=3.5, linewidth=1.4,
             )  # fmt: skip
-        axes.set(xlabel=self.xlabel, ylabel=self.ylabel, title=_plain(self.title))
+        axes.set(xlabel=self.xlabel, ylabel=self.ylabel, title=plain(self.title))
         if self.log:
             axes.set_yscale("log")
             for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -84,9 +84,9 @@ class Cloud:
             x, y = points[classes == k].T
             axes.scatter(
                 x, y, s=14 if named else 6, marker=f"${self.names[k]}$" if named else "o",
-                color=palette[k % len(palette)], alpha=0.8, linewidths=0, label=_plain(self.names[k]),
+                color=palette[k % len(palette)], alpha=0.8, linewidths=0, label=plain(self.names[k]),
             )  # fmt: skip
-        axes.set(xlabel=self.xlabel, ylabel=self.ylabel, title=_plain(self.title), aspect="equal")
+        axes.set(xlabel=self.xlabel, ylabel=self.ylabel, title=plain(self.title), aspect="equal")
         axes.spines[["top", "right"]].set_visible(False)
         if not named:
             axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), labelcolor=style.ink)
@@ -106,7 +106,8 @@ class Chart(Figure):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         canvas: Any = FigureCanvasAgg(self.vector(look))
-        canvas.draw()
+        with unknown_letters():
+            canvas.draw()
         size = canvas.get_width_height()
         return Image.frombytes("RGBA", size, bytes(canvas.buffer_rgba())).convert("RGB")
 
@@ -128,7 +129,7 @@ class Chart(Figure):
                 for panel, place in zip(row, places, strict=True):
                     panel.paint(place, style)
             if look.title:
-                figure.suptitle(_plain(look.title), fontsize=10)
+                figure.suptitle(plain(look.title), fontsize=10)
         return figure
 
 
@@ -208,7 +209,3 @@ def tradeoffs(
     return Chart(
         [[panel(name, rows, above) for name, rows in found.items()] for above in (True, False)]
     ).save(path)
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # matplotlib would set it as mathematics

@@ -14,7 +14,8 @@ from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from genmnist.errors import UsageError
-from genmnist.figures.style import LOOK, Figure, Look, font
+from genmnist.figures.style import LOOK, Figure, Look, font, plain
+from genmnist.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Vector
@@ -55,6 +56,10 @@ class Tiles(Figure):
     title: str = ""
     faint: Collection[int] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns"):  # each is one line, whatever a class is called
+            object.__setattr__(self, name, [*map(printable, getattr(self, name))])
+
     def image(self, look: Look = LOOK) -> Image.Image:
         """Return the figure in pixels, the images enlarged by a whole number."""
         scale = self.scale(look)
@@ -84,7 +89,7 @@ class Tiles(Figure):
         axes.set_axis_off()
         for text in written:
             axes.text(
-                text.x, text.y, text.text.replace("$", r"\$"), va="center_baseline",
+                text.x, text.y, plain(text.text), va="center_baseline",
                 ha={"l": "left", "m": "center", "r": "right"}[text.anchor],
                 color=look.colours.faint if text.faint else look.colours.ink,
                 fontsize=_letters(scale) * 72 / _INCH, fontfamily="DejaVu Sans",
@@ -114,7 +119,7 @@ class Tiles(Figure):
         self, body: tuple[int, int], scale: int, look: Look
     ) -> tuple[tuple[int, int], tuple[int, int], list[_Text]]:
         """Return the size of the picture, where the images begin, and the texts."""
-        title, gap, letters = look.title or self.title, GAP * scale, _letters(scale)
+        title, gap, letters = printable(look.title or self.title), GAP * scale, _letters(scale)
         if not (self.rows or self.columns or title):
             return body, (0, 0), []
         length, line, margin = font(letters).getlength, letters + letters // 2, 2 * gap

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +15,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from genmnist import notebook
 from genmnist.files import replacing
+from genmnist.text import printable
 from genmnist.version import __version__
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Vector
     from PIL import Image, ImageFont
 
+_MOST_SAID = 100_000  # characters of what a picture says of itself
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
@@ -119,7 +123,7 @@ def about(command: Sequence[str], model: str = "", seed: int | None = None) -> d
         "Model": model,
         "Seed": "" if seed is None else str(seed),
     }
-    return {name: text for name, text in said.items() if text}
+    return {name: printable(text, _MOST_SAID) for name, text in said.items() if text}
 
 
 def texts(about: Mapping[str, str]) -> Any:
@@ -148,9 +152,23 @@ def _write_vector(figure: Vector, path: Path, about: dict[str, str], title: str)
 
     said, date = {".pdf": ("Subject", "CreationDate"), ".svg": ("Description", "Date")}[path.suffix]
     lines = "\n".join(f"{name}: {text}" for name, text in about.items() if name != "Software")
-    known = {"Creator": about.get("Software"), "Title": title, said: lines}
+    known = {"Creator": about.get("Software"), "Title": printable(title), said: lines}
     metadata = {key: text for key, text in known.items() if text} | {date: None}
     # Texts stay texts, to be searched and edited; and the same figure is the same file.
     own: Any = {"svg.fonttype": "none", "svg.hashsalt": "genmnist", "pdf.fonttype": 42}
-    with matplotlib.rc_context(own):
+    with matplotlib.rc_context(own), unknown_letters():
         figure.savefig(path, metadata=metadata)
+
+
+@contextlib.contextmanager
+def unknown_letters() -> Iterator[None]:
+    """Let letters that the font has not be boxes, as everywhere, and not warnings."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
+
+
+def plain(text: str) -> str:
+    """Return a text of anybody's as matplotlib sets it: as it is, on one line, and in legends too."""
+    shown = printable(text).replace("$", r"\$")  # no mathematics
+    return f" {shown}" if shown.startswith("_") else shown  # which legends would leave out

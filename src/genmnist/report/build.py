@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from genmnist.device import choose_device, describe_machine
 from genmnist.figures import curves
 from genmnist.figures.style import about
-from genmnist.files import write_bytes
+from genmnist.files import read_bytes, write_bytes
 from genmnist.registry import FAMILIES
 from genmnist.report import contents, page
 from genmnist.report.contents import EXHIBITS, Drawn, Exhibit, Subject, labels
@@ -119,7 +118,7 @@ def _left_behind(exhibit: Exhibit, source: Source, preset: str, unit: str, file:
             )
         return bool(lines)
     if source.by_epoch.exists():
-        shutil.copyfile(source.by_epoch, file)
+        file.write_bytes(read_bytes(source.by_epoch, page.LARGEST, "resume the run to have it drawn again"))
     return source.by_epoch.exists()
 
 

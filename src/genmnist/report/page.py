@@ -17,7 +17,8 @@ from markupsafe import Markup, escape
 from PIL import Image, ImageSequence
 
 from genmnist.errors import GenmnistError
-from genmnist.files import write_bytes
+from genmnist.files import read_bytes, write_bytes
+from genmnist.text import without_controls
 
 _ENLARGED = 480  # pixels: what is narrower is shown at the greatest whole multiple that is not wider
 _LOWEST = 90  # pixels: what would have to be lower to fit into the window is scrolled sideways instead
@@ -26,6 +27,7 @@ _WHITE = 240  # of 255: a plot that is lighter in its corner is on white, and is
 _UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, ZeroDivisionError, Image.DecompressionBombError)
 _NUMBER = re.compile(r"[<>≤≥≈~]?\s?[+−-]?\d[\d,.]*(e[+-]?\d+)?(\s?±\s?[\d,.]+)?(\s?([%×]|[^\W\d]\S*))?", re.I)
 _TALLEST = 640  # pixels: what is higher is shrunk until the reader asks for its full size
+LARGEST = 1 << 26  # bytes of a picture
 _LONG = 30  # characters of a word of a command; longer ones may be broken where a path has a seam
 _NOTHING = {"", "-", "–", "—"}
 
@@ -129,7 +131,7 @@ def write(page: Page, path: Path) -> Path:
         page=page, opening=opening, sections=_placed(page), tallest=_TALLEST
     )
     # What has no place in UTF-8, such as half a character in the name of a file, becomes a question mark.
-    write_bytes(path, html.encode(errors="replace"))
+    write_bytes(path, without_controls(html).encode(errors="replace"))
     return path
 
 
@@ -179,7 +181,7 @@ def _placed(page: Page) -> list[tuple[Section, list[_Placed]]]:
 def _embed(source: Path | bytes) -> _Embedded:
     name = source if isinstance(source, Path) else "a picture of the page"
     try:
-        content = source.read_bytes() if isinstance(source, Path) else source
+        content = read_bytes(source, LARGEST, "draw it again") if isinstance(source, Path) else source
         with Image.open(BytesIO(content), formats=("PNG", "GIF")) as image:
             mime, still = f"{image.get_format_mimetype()}", ""
             # A plot knows how many dots it has to an inch of its own size; CSS has 96.
@@ -189,7 +191,7 @@ def _embed(source: Path | bytes) -> _Embedded:
             white = min(image.convert("RGB").crop((0, 0, 1, 1)).tobytes()) > _WHITE and "dpi" in image.info
             if getattr(image, "is_animated", False):
                 still = _uri(_longest(image), "image/png")
-    except _UNREADABLE as error:
+    except (GenmnistError, *_UNREADABLE) as error:
         raise GenmnistError(f"cannot show {name}: it is no readable PNG or GIF file") from error
     scale = max(1, _ENLARGED // width)
     width, height = width * scale, height * scale

@@ -8,21 +8,21 @@ that the options describe, and every number must be finite. Nothing is unpickled
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
-import struct
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from genmnist.errors import GenmnistError, UsageError
-from genmnist.files import read_bytes, write_bytes
+from genmnist.files import decode, opened, read_into, write_bytes
 from genmnist.models import Model
 from genmnist.options import Options
 from genmnist.registry import FAMILIES, Registry, UnknownNameError
@@ -33,6 +33,13 @@ FORMAT = 1
 _MAX_HEADER = 1 << 24
 _MAX_BYTES = 1 << 31
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_AT_ONCE = 1 << 20  # numbers that are looked at together
+# What a tensor's type is called in a file.
+_TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
 
 
 def describe(model: Model, preset: str) -> dict[str, Any]:
@@ -84,19 +91,8 @@ def write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
 
 def read(path: Path) -> tuple[ModelHeader | StateHeader, dict[str, Tensor]]:
     """Read a file that may be anything. Raises GenmnistError, in one sentence, for whatever it is not."""
-    content = read_bytes(path, _MAX_BYTES, "it is no genmnist checkpoint")
-    text, stated = _metadata(path, content)
-    header = _header(path, text)
-    try:
-        tensors = safetensors.torch.load(content)
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
-        raise _damaged(path, f"its tensors cannot be read: {error}") from error
-    if _sum(text, tensors) != stated:
-        raise _damaged(path, "its contents do not have the sum that it states")
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise _damaged(path, f"{name} holds numbers that are not finite")
-    return header, tensors
+    with _open(path) as stored:
+        return stored.header, stored.tensors()
 
 
 def save(path: Path, model: Model, preset: str, training: Training, metrics: dict[str, float]) -> None:
@@ -125,7 +121,14 @@ def load(
         UsageError: it needs a plugin, or a network, that was not given.
         GenmnistError: it is of another family, or anything but such a file.
     """
-    header, tensors = read(path)
+    with _open(path) as stored:
+        return _load(path, stored, family, network)
+
+
+def _load(
+    path: Path, stored: _Stored, family: str | None, network: nn.Module | None
+) -> tuple[Model, ModelHeader]:
+    header = stored.header
     if not isinstance(header, ModelHeader):
         raise GenmnistError(f"{path} is a training state, not a model: name its run folder, {path.parent}")
     if family and header.family != family:
@@ -156,7 +159,8 @@ def load(
     except UsageError as error:
         raise _damaged(path, f"its options make no sense: {error}") from error
     try:
-        assign(model, tensors, path)
+        check(model, stored.forms, path)  # before any memory is taken for them
+        assign(model, stored.tensors(), path)
     except GenmnistError as error:
         if own:
             reason = str(error).rpartition("damaged: ")[2]
@@ -173,41 +177,132 @@ def family_options(header: Header) -> Options:
 
 def assign(model: Model, tensors: dict[str, Tensor], path: Path) -> None:
     """Give a model the weights read from `path`. Raises GenmnistError unless every one is there and fits."""
-    expected = model.state_dict()
-    if tensors.keys() != expected.keys():
-        stray = sorted(tensors.keys() ^ expected.keys())
-        raise _damaged(path, f"it lacks or should not have {len(stray)} tensors, such as {stray[0]!r}")
-    for name, tensor in sorted(tensors.items()):
-        floats = expected[name].is_floating_point()
-        if tensor.shape != expected[name].shape or (
-            tensor.dtype not in _FLOATS if floats else tensor.dtype != expected[name].dtype
-        ):
-            raise _damaged(path, f"{name} is {_form(tensor)} where the model has {_form(expected[name])}")
+    check(model, {name: _form(tensor) for name, tensor in tensors.items()}, path)
     floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     model.load_state_dict(floats, assign=True)
 
 
-def _metadata(path: Path, content: bytes) -> tuple[str, str]:
-    """Return the JSON text and the sum that a file's header carries."""
-    if len(content) < 8:
-        raise _damaged(path, "it is too short")
-    (length,) = struct.unpack("<Q", content[:8])
-    if not 2 <= length <= min(_MAX_HEADER, len(content) - 8):
-        raise _damaged(path, "it is truncated or no safetensors file")
-    try:
-        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        return str(metadata["genmnist"]), str(metadata["sha256"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(path, "its header is not one that this genmnist writes") from error
+def check(model: Model, forms: Mapping[str, Form], path: Path) -> None:
+    """Raise GenmnistError unless these are the forms of a model's weights."""
+    expected = model.state_dict()
+    if forms.keys() != expected.keys():
+        stray = sorted(forms.keys() ^ expected.keys())
+        raise _damaged(path, f"it lacks or should not have {len(stray)} tensors, such as {stray[0]!r}")
+    for name, form in sorted(forms.items()):
+        wanted = Form(expected[name].dtype, tuple(expected[name].shape))
+        types = _FLOATS if wanted.dtype.is_floating_point else (wanted.dtype,)
+        if form.shape != wanted.shape or form.dtype not in types:
+            raise _damaged(path, f"{name} is {form} where the model has {wanted}")
+
+
+class Form(NamedTuple):
+    """The type and the shape of a tensor."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}"
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes such a tensor has."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the header of a safetensors file says of a tensor."""
+
+    dtype: str
+    shape: tuple[Annotated[int, msgspec.Meta(ge=0, le=_MAX_BYTES)], ...]
+    data_offsets: tuple[Annotated[int, msgspec.Meta(ge=0)], Annotated[int, msgspec.Meta(ge=0)]]
+
+
+class _Stored:
+    """An open file, of which the header is read and believed to be one; its tensors are still on the disk."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path, self.file = path, file
+        size = os.fstat(file.fileno()).st_size
+        if size > _MAX_BYTES:
+            raise GenmnistError(
+                f"{path} is larger than {_MAX_BYTES >> 20:,} MiB: it is no genmnist checkpoint"
+            )
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8:
+            raise _damaged(path, "it is too short")
+        if not 2 <= length <= min(_MAX_HEADER, size - 8):
+            raise _damaged(path, "it is truncated or no safetensors file")
+        self.start = 8 + length
+        text = file.read(length)
+        try:
+            parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+            metadata = decode(bytes(parts.pop("__metadata__")), dict[str, str])
+            self.text, self.stated = metadata["genmnist"], metadata["sha256"]
+            entries = {name: decode(bytes(part), _Entry) for name, part in parts.items()}
+            self.forms = {name: Form(_TYPES[one.dtype], one.shape) for name, one in entries.items()}
+        except (ValueError, KeyError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            raise _damaged(path, "its header is not one that this genmnist writes") from error
+        self.header = _header(path, self.text)
+        self.places: dict[str, int] = {}
+        place = 0
+        for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
+            if entry.data_offsets != (place, place + self.forms[name].size):
+                raise _damaged(path, f"the place of {name} is not where its header says")
+            self.places[name], place = self.start + place, entry.data_offsets[1]
+        if place != size - self.start:
+            raise _damaged(path, "it is truncated, or longer than its header says")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors. Raises GenmnistError unless they have the sum stated and are finite."""
+        digest = hashlib.sha256(self.text.encode())
+        for name in sorted(self.forms):  # first without memory for them: most files that are damaged end here
+            digest.update(f"{name} {self.forms[name]}".encode())
+            self._hash(name, digest)
+        if digest.hexdigest() != self.stated:
+            raise _damaged(self.path, "its contents do not have the sum that it states")
+        return {name: self._tensor(name) for name in sorted(self.forms)}
+
+    def _hash(self, name: str, digest: Any) -> None:
+        self.file.seek(self.places[name])
+        left = self.forms[name].size
+        while left:
+            piece = self.file.read(min(left, _AT_ONCE))
+            if not piece:
+                raise _damaged(self.path, "it is truncated")
+            digest.update(piece)
+            left -= len(piece)
+
+    def _tensor(self, name: str) -> Tensor:
+        form = self.forms[name]
+        content = torch.empty(form.size, dtype=torch.uint8)
+        self.file.seek(self.places[name])
+        if not read_into(self.file, content.numpy().data):
+            raise _damaged(self.path, "it is truncated")
+        flat = content.view(form.dtype)
+        finite = not form.dtype.is_floating_point or all(
+            bool(part.isfinite().all()) for part in flat.split(_AT_ONCE)
+        )
+        if not finite:
+            raise _damaged(self.path, f"{name} holds numbers that are not finite")
+        return flat.reshape(form.shape)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[_Stored]:
+    """Open a file that may be anything, and read its header. Raises GenmnistError for whatever it is not."""
+    with opened(path, "it is no genmnist checkpoint") as file:
+        yield _Stored(path, file)
 
 
 def _header(path: Path, text: str) -> ModelHeader | StateHeader:
     try:
-        form = msgspec.json.decode(text, type=_Format).format
+        form = decode(text, _Format).format
         if form > FORMAT:
             raise GenmnistError(f"{path} was written by a newer genmnist (format {form}): upgrade to read it")
-        return msgspec.json.decode(text, type=ModelHeader | StateHeader)
-    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
+        header: ModelHeader | StateHeader = decode(text, ModelHeader | StateHeader)
+        return header
+    except (ValueError, OverflowError) as error:
         raise _damaged(path, "its header is not one that this genmnist writes") from error
 
 
@@ -229,5 +324,5 @@ def _damaged(path: Path, why: str) -> GenmnistError:
     return GenmnistError(f"{path} is not a genmnist checkpoint, or is damaged: {lines[0][:200]}")
 
 
-def _form(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+def _form(tensor: Tensor) -> Form:
+    return Form(tensor.dtype, tuple(tensor.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,13 +11,14 @@ import msgspec
 from msgspec import Meta
 
 from genmnist.errors import GenmnistError
-from genmnist.files import read_bytes, write_bytes
+from genmnist.files import decode, read_bytes, write_bytes
 
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 Positive = Annotated[int, Meta(ge=1, le=10**12)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]  # finite
 Threads = Annotated[int, Meta(ge=1, le=1024)]
+_MOST_METRICS = 1 << 26  # bytes, of half a million lines
 Values = dict[str, Any]
 
 
@@ -177,9 +179,9 @@ def read_metrics(path: Path) -> list[EpochMetrics]:
         return []
     mend = "resume the run to have it written again"
     try:
-        lines = read_bytes(path, 1 << 28, mend).splitlines()
-        return [EpochMetrics.of(msgspec.json.decode(line, type=dict[str, Any])) for line in lines]
-    except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
+        lines = io.BytesIO(read_bytes(path, _MOST_METRICS, mend))
+        return [EpochMetrics.of(decode(line, dict[str, Any])) for line in lines]
+    except (ValueError, OverflowError) as error:  # msgspec's errors are ValueErrors
         raise GenmnistError(f"{path} is damaged: {mend}") from error
 
 
