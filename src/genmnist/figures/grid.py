@@ -58,7 +58,9 @@ class Tiles(Figure):
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns"):  # each is one line, whatever a class is called
-            object.__setattr__(self, name, [*map(printable, getattr(self, name))])
+            texts = getattr(self, name)
+            if (shown := [*map(printable, texts)]) != [*texts]:
+                object.__setattr__(self, name, shown)
 
     def image(self, look: Look = LOOK) -> Image.Image:
         """Return the figure in pixels, the images enlarged by a whole number."""
