@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow lint format figures results docs bench weights vendor requirements clean
+.PHONY: setup demo test test-slow lint format figures results notebooks docs bench weights vendor requirements clean
 
 setup: $(INSTALLED)
 
@@ -73,6 +73,10 @@ figures: setup
 results: setup
 	$(BIN)/python scripts/results.py
 
+# Run the five labs, and keep them with their outputs in notebooks/, from where the documentation takes them.
+notebooks: setup
+	$(BIN)/python scripts/notebooks.py
+
 docs: setup
 	$(BIN)/python scripts/reference.py
 	$(BIN)/sphinx-build --fail-on-warning --nitpicky --quiet docs docs/_build
@@ -129,4 +133,4 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet uv
 
 clean:
-	rm -rf $(VENV) node_modules build dist demo docs/_build
+	rm -rf $(VENV) node_modules build dist demo docs/_build docs/labs

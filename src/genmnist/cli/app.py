@@ -19,6 +19,7 @@ from genmnist.cli import (
     export,
     info,
     interpolate,
+    new,
     reconstruct,
     report,
     reverse_trace,
@@ -56,6 +57,7 @@ _OTHERS: dict[str, Callable[..., None]] = {
     "info": info.info,
     "data": data.data,
     "doctor": doctor.doctor,
+    "new": new.new,
 }
 
 

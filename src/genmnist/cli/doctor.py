@@ -1,18 +1,44 @@
-"""`genmnist doctor`: whether this machine can do what genmnist asks of it."""
+"""`genmnist doctor`: whether this machine can do what genmnist asks of it; and why a run draws noise."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
+import typer
+
+from genmnist.cli import complete
 from genmnist.cli import options as opt
 from genmnist.cli.console import Output
-from genmnist.errors import GenmnistError
+from genmnist.errors import GenmnistError, UsageError
+from genmnist.runs.folder import Run
 
 
-def _doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.Json = False) -> None:
-    """Check versions, device, precision, data and weights, and time matrix products."""
+def _doctor(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="A run whose output looks like noise.", autocompletion=complete.runs
+        ),
+    ] = None,
+    *,
+    sampler: Annotated[str | None, typer.Option(help="Of a run: the sampler that you use.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of a run: its steps.", min=1)] = None,
+    spacing: Annotated[str | None, typer.Option(help="Of a run: its spacing.")] = None,
+    device: opt.Device = "auto",
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Check this machine: versions, device, data, weights; or look in a run for what makes it draw noise."""
     output = Output("doctor", as_json, quiet)
+    how: dict[str, Any] = {"sampler": sampler, "steps": steps, "spacing": spacing}
+    if run is not None:
+        _diagnose(output, run, {name: value for name, value in how.items() if value is not None}, device)
+        return
+    if any(value is not None for value in how.values()):
+        raise UsageError("`sampler`, `steps` and `spacing` say how you sample a run: name the run")
 
     import torch
 
@@ -49,4 +75,27 @@ def _doctor(device: opt.Device = "auto", quiet: opt.Quiet = False, as_json: opt.
         raise GenmnistError(f"{problems} of the files that ship with genmnist are damaged: install it again")
 
 
-doctor = opt.with_options(_doctor, examples=("doctor", "doctor --device cuda"))
+def _diagnose(output: Output, run: Path, how: dict[str, Any], device: str) -> None:
+    """Look for the seven usual causes."""
+    Run.open(run)  # says what is wrong before torch is imported
+
+    from genmnist.training.diagnosis import diagnose
+
+    found = diagnose(run, device=device, **how)
+    output.note(
+        run=str(run),
+        causes=[{"cause": one.cause, "found": one.found, "remedy": one.remedy} for one in found.causes],
+        left_out=found.left_out,
+    )
+    output.table(found.rows(), ("cause", "found", "what mends it"))
+    if found.left_out:
+        output.say(found.left_out)
+    output.say(f"{len(found.causes)} of the {len(found.findings)} usual causes were found in {run}")
+    output.finish()
+
+
+doctor = opt.with_options(
+    _doctor,
+    panel="Why a run draws noise",
+    examples=("doctor", "doctor runs/ddpm/short", "doctor runs/ddpm/short --sampler ancestral --steps 16"),
+)

@@ -1,0 +1,45 @@
+"""`genmnist new`: a lesson, as a notebook of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from genmnist import labs
+from genmnist.cli import options as opt
+from genmnist.cli import values
+from genmnist.cli.console import Output
+
+
+def _new(
+    lab: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAB",
+            help="; ".join(f"{name}: {title}" for name, title in labs.LABS.items()) + ".",
+            autocompletion=lambda: [*labs.LABS],
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="The notebook, .ipynb.", show_default="LAB.ipynb")] = None,
+    *,
+    quiet: opt.Quiet = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Copy a lab beside you: a notebook to learn by, with exercises that check your answers."""
+    output = Output("new", as_json, quiet)
+    labs.cells(lab)  # says what there is before anything is written
+    path = Path(f"{lab}.ipynb") if out is None else out
+    values.check_out(path, (".ipynb",))
+    labs.copy(lab, path)
+    output.wrote(path)
+    output.say(
+        f"open it with `jupyter lab {path}`, which `pip install genmnist[labs]` brings, or in an editor"
+    )
+    output.finish()
+
+
+new = opt.with_options(
+    _new, panel="What to copy", examples=("new lab1", "new lab2 --out course/diffusion.ipynb")
+)
