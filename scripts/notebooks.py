@@ -34,13 +34,12 @@ def run(name: str) -> Any:
             cell.metadata.clear()  # when it was run, which changes each time
             if cell.cell_type == "code":
                 cell.outputs = [_plain(output, scratch) for output in cell.outputs if _is_kept(output)]
-    notebook.metadata.pop("widgets", None)
     return notebook
 
 
 def _is_kept(output: Any) -> bool:
-    """Tell whether an output stays: bars have gone by the end."""
-    return "application/vnd.jupyter.widget-view+json" not in output.get("data", {})
+    """Tell whether an output stays: of bars nothing is left by the end."""
+    return bool(output.get("data", {}).get("text/html") != "")
 
 
 def _plain(output: Any, scratch: str) -> Any:

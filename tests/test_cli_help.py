@@ -74,7 +74,7 @@ def test_what_people_come_for_stands_first() -> None:
     assert [name for name in names if not name.startswith("-")] == [
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "complete",
         "edit", "evaluate", "export", "score", "report", "explore", "compare",
-        "info", "data", "doctor",
+        "info", "data", "doctor", "new",
     ]  # fmt: skip
 
 

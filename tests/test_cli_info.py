@@ -21,10 +21,8 @@ from genmnist.runs import find
 def test_help_names_every_command(genmnist: Command) -> None:
     done = genmnist("--help", importing=False)
     assert (done.status, done.err) == (0, "")
-    known = (
-        "train sample reconstruct traverse interpolate reverse-trace evaluate report compare info data doctor"
-    )
-    for command in known.split():
+    known = "train sample reconstruct traverse interpolate reverse-trace evaluate report compare info data"
+    for command in (*known.split(), "doctor", "new"):
         assert f"│ {command} " in done.out
 
 

@@ -12,15 +12,15 @@ import io
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from genmnist.text import printable
 
 if TYPE_CHECKING:
     from PIL import Image
+    from rich.progress import Progress
 
-_REFRESH = 0.25  # seconds between two looks of a bar
+_REFRESH = 0.5  # seconds between two looks of a bar
 
 
 class Advance(Protocol):
@@ -73,28 +73,41 @@ def here() -> bool:
 def bar(what: str, total: float = 1.0) -> Iterator[Advance]:
     """Show a bar in a notebook, which goes when it is done; yields what moves it.
 
-    It is drawn by rich, which needs ipywidgets there (`pip install genmnist[labs]`); without it nothing is.
+    rich draws it, and the notebook shows it as HTML: its own way needs widgets, and waits for them.
     """
-    if not here() or find_spec("ipywidgets") is None:
+    if not here():
         yield _nothing
         return
-    from rich.console import Console
+    from IPython.display import display
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(force_jupyter=True)
-    looked = 0.0
-    with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
-        task = progress.add_task(what, total=total)
+    progress = Progress(*columns)
+    task, looked = progress.add_task(what, total=total), time.monotonic()
+    handle: Any = display(  # type: ignore[no-untyped-call]
+        {"text/html": _drawn(progress)}, raw=True, display_id=True
+    )
 
-        def advance(done: float, remark: str = "", total: float | None = None) -> None:
-            nonlocal looked
-            progress.update(task, completed=done, total=total, description=f"{what} {remark}".strip())
-            if time.monotonic() - looked >= _REFRESH:
-                looked = time.monotonic()
-                progress.refresh()
+    def advance(done: float, remark: str = "", total: float | None = None) -> None:
+        nonlocal looked
+        progress.update(task, completed=done, total=total, description=f"{what} {remark}".strip())
+        if time.monotonic() - looked >= _REFRESH:
+            looked = time.monotonic()
+            handle.update({"text/html": _drawn(progress)}, raw=True)
 
+    try:
         yield advance
+    finally:
+        handle.update({"text/html": ""}, raw=True)
+
+
+def _drawn(progress: Progress) -> str:
+    """Return a bar as HTML."""
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), record=True, width=100, force_jupyter=False)
+    console.print(progress.get_renderable())
+    return console.export_html(inline_styles=True, code_format="<pre style='margin:0'>{code}</pre>")
 
 
 def _nothing(done: float, remark: str = "", total: float | None = None) -> None:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from genmnist.cli import complete
 from genmnist.cli import options as opt
+from genmnist.cli import shell_completion
 from genmnist.cli.console import Output
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.runs.folder import Run
@@ -20,7 +20,7 @@ def _doctor(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]", help="A run whose output looks like noise.", autocompletion=complete.runs
+            metavar="[RUN]", help="A run whose output looks like noise.", autocompletion=shell_completion.runs
         ),
     ] = None,
     *,
