@@ -49,7 +49,8 @@ _PARTS = (
 )
 _DIGITS = 1000  # test digits that the page carries
 _SAMPLERS = ("dpm-solver", "ddim", "heun", "ancestral", "consistency")  # those of js/samplers.js
-_SETTINGS = ("steps", "spacing", "eta")  # what the page sets of each
+_TARGETS = ("epsilon", "x0", "v", "flow", "categorical")  # those of js/targets.js
+_SETTINGS = ("steps", "spacing", "eta", "guidance")  # what the page sets of each
 _MOST_STEPS = 100  # in a browser
 
 Codes = Float[np.ndarray, "n latent"]
@@ -120,8 +121,14 @@ def _diffusion(family: str, model: Diffusion) -> dict[str, Any]:
     """Return what js/models.js knows of a diffusion model."""
     document = exporting.describe(model).denoising
     assert document  # noqa: S101  every diffusion model has one
+    if document.target not in _TARGETS:
+        raise UsageError(
+            f"the explorer knows models that predict {', '.join(_TARGETS)}, and {family} predicts "
+            f"{document.target:.40}: leave it out"
+        )
     sampling = {
-        name: {key: way.options[key] for key in _SETTINGS} | {"steps": min(way.options["steps"], _MOST_STEPS)}
+        name: {key: way.options.get(key, 0.0) for key in _SETTINGS}
+        | {"steps": min(way.options["steps"], _MOST_STEPS)}
         for name, way in document.ways.items()
         if name in _SAMPLERS
     }

@@ -46,7 +46,8 @@ export function buildDiffusion(page, place) {
     options: [["any", "any"], ...data.class_names.map((name, k) => /** @type {[string, string]} */ ([String(k), name]))], change: () => draw(),
   });
   const guidance = slider({
-    name: "w", label: "Guidance w", min: -1, max: 8, step: 0.5, value: 0.5, format: signed, change: () => draw(),
+    name: "w", label: "Guidance w", min: -1, max: 8, step: 0.5, value: preferred.sampling[preferred.sampler].guidance,
+    format: signed, change: () => draw(), initial: suits("guidance"),
   });
   const sampler = choice({
     name: "sampler", label: "Sampler", list: true, value: preferred.sampler,
@@ -79,11 +80,12 @@ export function buildDiffusion(page, place) {
   /** Show and hide what a model and a sampler take. @param {boolean} suit take the settings that suit them */
   function changed(suit) {
     const { sampling, classes, sampler: suited } = info();
-    if (suit) sampler.set(suited, true);
+    if (suit || !(sampler.get() in sampling)) sampler.set(suited, true);
     const best = sampling[sampler.get()];
     steps.set(String(best.steps), true);
     spacing.set(best.spacing, true);
     eta.set(String(best.eta), true);
+    if (suit) guidance.set(String(best.guidance), true);
     settle();
     remember();
     draw();
