@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 
+import genmnist
 from conftest import program
+from genmnist import data
 from genmnist.cli.app import build
 from genmnist.evaluation import document, tables
 from genmnist.runs.find import WEIGHTS
@@ -97,6 +100,29 @@ def test_formulas_are_shown_without_a_network() -> None:
     assert "𝒩" in mathml.mathml(r"\mathcal N", display=False)
     with pytest.raises(ValueError, match="cannot set"):
         mathml.mathml(r"\nonsense", display=False)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "docs/labs.md",
+        pytest.param("docs/guide.md", marks=pytest.mark.slow),  # it trains two models
+    ],
+)
+def test_code_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the blocks of Python of a page, one after another, with the names that a reader has by then.
+
+    Those of "Your own" have tests of their own, and so has what is exported.
+    """
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    digits = data.load().test.images[:2]
+    space: dict[str, object] = {"genmnist": genmnist, "torch": torch, "image": digits[0], "images": digits}
+    assert blocks
+    for block in blocks:
+        if "onnx" not in block:
+            exec(compile(block, page, "exec"), space)
 
 
 def _commands() -> list[str]:
