@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
@@ -20,15 +21,41 @@ _CONTEXT.set_forkserver_preload(
 
 
 def start(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str], largest_file: int | None = None
+    words: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    largest_file: int | None = None,
+    label: str = "",
 ) -> BaseProcess:
-    """Start `genmnist` with these words, its output in `out` and `err` beside `folder`.
+    """Start `genmnist` with these words, its output in `out` and `err` beside `folder`, behind a label.
 
     It can write files of `largest_file` bytes only, as if the disk were full then.
     """
-    process = _CONTEXT.Process(target=_main, args=(list(words), str(folder), dict(environment), largest_file))
+    words, environment = list(words), dict(environment)
+    process = _CONTEXT.Process(target=_main, args=(words, str(folder), environment, largest_file, label))
     process.start()
     return process
+
+
+def start_job(
+    words: Sequence[Sequence[str]], folder: Path, environment: Mapping[str, str], **variables: str
+) -> list[BaseProcess]:
+    """Start a job of several processes as torchrun does, each with words and output files of its own.
+
+    The output of process n is in `n.out` and `n.err` beside `folder`.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": str(len(words)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        start(own, folder, {**environment, **shared, **_ranks(rank), **variables}, label=f".{rank}")
+        for rank, own in enumerate(words)
+    ]
+
+
+def _ranks(rank: int) -> dict[str, str]:
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank)}
 
 
 def run(
@@ -48,12 +75,14 @@ def run(
     return process.exitcode
 
 
-def _main(words: list[str], folder: str, environment: dict[str, str], largest_file: int | None) -> None:
+def _main(
+    words: list[str], folder: str, environment: dict[str, str], largest_file: int | None, label: str
+) -> None:
     os.environ.update(environment)
     os.chdir(folder)
     for name, stream in (("out", sys.stdout), ("err", sys.stderr)):
         stream.flush()
-        file = os.open(f"{folder}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        file = os.open(f"{folder}{label}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream.fileno())
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

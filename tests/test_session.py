@@ -25,7 +25,7 @@ from genmnist.registry import FAMILIES
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import ModelHeader, StateHeader
 from genmnist.runs.folder import Run
-from genmnist.training import Event, StepEnd, Trainer
+from genmnist.training import EpochEnd, Event, Remark, StepEnd, Trainer
 from small_runs import SMALL, broken_off, same, tensors, timeless, train
 
 # Presets
@@ -184,6 +184,7 @@ def test_a_warm_start_resumes_without_the_weights_it_started_from(tmp_path: Path
     shutil.rmtree(first.folder)
     unsaved = Run(shutil.copytree(run.folder, tmp_path / "unsaved"))
     unsaved.state_file.unlink()
+    unsaved.former_state_file.unlink()
     genmnist.resume(run.folder)
     assert same(tensors(whole), tensors(run))
     with pytest.raises(GenmnistError, match="before it had saved the weights it starts from: train anew"):
@@ -339,6 +340,7 @@ def _interrupted(folder: Path, **options: Any) -> Run:
 
 def test_damaged_states_are_refused(tmp_path: Path, idx_folder: Path) -> None:
     run = broken_off(tmp_path / "run", idx_folder)
+    run.former_state_file.unlink()
     state = run.state_file.read_bytes()
     run.state_file.write_bytes(state[:-7])
     with pytest.raises(GenmnistError, match="damaged"):
@@ -348,15 +350,82 @@ def test_damaged_states_are_refused(tmp_path: Path, idx_folder: Path) -> None:
         genmnist.resume(run.folder)
     run.state_file.write_bytes(state)
     config = run.config_file.read_text("utf-8")
-    assert '"latent": 4' in config
-    run.config_file.write_text(config.replace('"latent": 4', '"latent": 5'), "utf-8")
-    with pytest.raises(GenmnistError, match=r"not a state of this run \(it is of another model\)"):
-        genmnist.resume(run.folder)
+    for old, new, why in (
+        ('"latent": 4', '"latent": 5', "it is of another model"),
+        ('"lr": 0.001', '"lr": 0.002', "config.json no longer says what it was trained by"),
+        ('"seed": 0', '"seed": 1', "config.json no longer says what it was trained by"),
+    ):
+        assert old in config
+        run.config_file.write_text(config.replace(old, new), "utf-8")
+        with pytest.raises(GenmnistError, match=rf"not a state of this run \({why}\)"):
+            genmnist.resume(run.folder)
     run.config_file.write_text(config, "utf-8")
     labels = idx_folder / "train-labels-idx1-ubyte"
     labels.write_bytes(labels.read_bytes()[:-1] + b"\x03")
     with pytest.raises(GenmnistError, match="have changed since it began"):
         genmnist.resume(run.folder)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone", "empty"])
+def test_a_damaged_state_costs_one_save(damage: str, tmp_path: Path, idx_folder: Path) -> None:
+    """The state before the last one is kept, and leads to the same weights."""
+    whole = train(tmp_path / "whole", idx_folder)
+    run = broken_off(tmp_path / "run", idx_folder)
+    state = bytearray(run.state_file.read_bytes())
+    cut = bytes(state[:1000])
+    state[len(state) // 2] ^= 4
+    run.state_file.unlink()
+    if damage != "gone":
+        run.state_file.write_bytes({"cut": cut, "flipped": bytes(state), "empty": b""}[damage])
+    said: list[str] = []
+
+    def listen(event: Event, trainer: Trainer) -> None:
+        if isinstance(event, Remark):
+            said.append(event.sentence)
+
+    genmnist.resume(run.folder, listen=listen)
+    assert len(said) == 1
+    assert "the run goes on from the state before it, of step 9" in said[0] or "of step 8" in said[0]
+    assert same(tensors(whole), tensors(run))
+    assert timeless(whole.metrics) == timeless(run.metrics)
+
+
+def test_a_picture_that_was_lost_is_drawn_on_resuming(tmp_path: Path, idx_folder: Path) -> None:
+    whole = train(tmp_path / "whole", idx_folder)
+
+    def stop(event: Event, trainer: Trainer) -> None:
+        if trainer.step == 8 and isinstance(event, EpochEnd):  # an epoch is over
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRunError):
+        train(tmp_path / "run", idx_folder, listen=stop)
+    run = Run.open(tmp_path / "run")
+    run.picture(1).unlink()
+    genmnist.resume(run.folder)
+    assert [number for number, _ in run.pictures] == [0, 1, 2] == [number for number, _ in whole.pictures]
+
+
+def test_a_run_may_be_started_again_by_the_same_command(tmp_path: Path, idx_folder: Path) -> None:
+    whole = train(tmp_path / "whole", idx_folder)
+    settings: dict[str, Any] = {"resume": "auto"}
+    with pytest.raises(InterruptedRunError):
+        train(tmp_path / "run", idx_folder, listen=_interrupt, **settings)
+    for change, sentence in (
+        ({"recipe": {"epochs": 2, "lr": 0.002}}, r"was begun otherwise \(`lr` is 0.002, not 0.001\)"),
+        ({"seed": 1}, r"was begun otherwise \(`seed` is 1, not 0\)"),
+        ({"steps": 17}, r"was begun otherwise \(`steps` is '17', not '16'\)"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            train(tmp_path / "run", idx_folder, **settings | change)
+    run = train(tmp_path / "run", idx_folder, **settings)
+    assert same(tensors(whole), tensors(run))
+    steps: list[Event] = []
+    again = train(tmp_path / "run", idx_folder, listen=lambda event, _: steps.append(event), **settings)
+    assert again.finished
+    assert not steps
+    for words in ({"resume": "auto"}, {"resume": "x", "out": tmp_path / "run"}):
+        with pytest.raises(UsageError, match="`resume` is `auto` here"):
+            genmnist.train("vae", **words)
 
 
 def test_damaged_configurations_are_refused(tmp_path: Path, idx_folder: Path) -> None:
@@ -388,7 +457,9 @@ def test_damaged_configurations_are_refused(tmp_path: Path, idx_folder: Path) ->
 @pytest.fixture(scope="module")
 def dead(tmp_path_factory: pytest.TempPathFactory, few: Splits) -> Run:
     folder = tmp_path_factory.mktemp("dead")
-    return broken_off(folder / "run", None, data=few, steps=16)
+    run = broken_off(folder / "run", None, data=few, steps=16)
+    run.former_state_file.unlink()
+    return run
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genmnist.distributed import local_rank, size
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.threads import keep_balance, taking
 
@@ -54,15 +55,22 @@ def describe_machine() -> str:
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device called `name`; `auto` is the first CUDA device, else MPS, else the CPU.
 
+    In a job of several processes each has a CUDA device of its own, the one of its number on its machine.
+
     Raises:
-        UsageError: no device has such a name.
+        UsageError: no device has such a name, or all processes of a job would have the same one.
         GenmnistError: this machine does not have it.
     """
     import torch
 
     check_device(name)
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        mps = torch.backends.mps.is_available() and size() == 1
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if size() > 1:
+        if name not in ("cpu", "cuda"):
+            raise UsageError(f"processes cannot share {name}: take `device` auto, cuda or cpu")
+        name = name if name == "cpu" else f"cuda:{local_rank()}"
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise GenmnistError(f"there is no CUDA device here for `device` {name}; take cpu or auto")

@@ -32,11 +32,15 @@ TEMPORARY = ".genmnist-writing-"
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, former: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
 
     What is written there is flushed to the disk before the rename, so that after a crash `path` holds
     either its old content or all of the new. On any error the temporary file (or folder) is removed.
+
+    Args:
+        path: what is to be written.
+        former: where its old content, if it has any, is to be kept.
 
     Raises:
         GenmnistError: the file cannot be written (permissions, a full disk, a folder in its place).
@@ -56,6 +60,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
             with _claimed(holder):
                 yield temporary
                 _flush(temporary)
+                if former is not None:
+                    _keep(path, former, holder)
                 temporary.replace(path)
                 _flush(path.parent)
         finally:
@@ -97,9 +103,22 @@ def _remove_abandoned(folder: Path) -> None:
                         shutil.rmtree(holder, ignore_errors=True)
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
+def _keep(path: Path, former: Path, holder: Path) -> None:
+    """Let a file have another name too, by which it stays when the first is given to another."""
+    spare = holder / former.name
+    try:
+        spare.hardlink_to(path)
+    except FileNotFoundError:
+        return
+    except OSError:  # not every file system knows two names for one file
+        path.replace(former)
+    else:
+        spare.replace(former)
+
+
+def write_bytes(path: str | Path, content: bytes, former: Path | None = None) -> None:
     """Write `content` to `path`, whole or not at all. Raises GenmnistError as `replacing` does."""
-    with replacing(path) as temporary:
+    with replacing(path, former) as temporary:
         temporary.write_bytes(content)
 
 

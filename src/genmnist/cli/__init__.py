@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any, NoReturn
 
+from genmnist.distributed import has_joined, leads, leave, size, speaks
 from genmnist.errors import GenmnistError
 from genmnist.registry import plugin
 from genmnist.text import printable
 from genmnist.threads import wait_briefly
 
+_SHARED = (["train"], ["sample"], ["evaluate"])  # what the processes of a job do together
 _OUT_OF_MEMORY = "out of memory: take a smaller `batch_size` or a smaller model"
 
 
@@ -34,6 +36,10 @@ def main() -> None:
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)  # what is half written is removed
     try:
+        if size() > 1:
+            os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch says of the end of a process
+            if not leads() and words[:1] not in _SHARED:
+                return
         for target in _plugins(words):
             plugin(target)
 
@@ -42,6 +48,7 @@ def main() -> None:
         status = build(words)(standalone_mode=False, prog_name="genmnist")
         if sys.stdout is not None:
             sys.stdout.flush()
+        leave()
     except GenmnistError as error:
         _fail(_with_dashes(str(error), words), error.exit_status)
     except KeyboardInterrupt:
@@ -151,8 +158,14 @@ def _names(command: Any) -> dict[str, str]:
 
 
 def _fail(sentence: str, status: int) -> NoReturn:
-    with contextlib.suppress(OSError):
-        print("genmnist: " + printable(" ".join(sentence.splitlines())), file=sys.stderr)
+    if speaks():
+        with contextlib.suppress(OSError):
+            print("genmnist: " + printable(" ".join(sentence.splitlines())), file=sys.stderr)
+    if has_joined():  # what waits in the background for a process that is no more must not keep this one
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
     sys.exit(status)
 
 

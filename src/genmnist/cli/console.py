@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genmnist.distributed import leads
 from genmnist.text import printable
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Output:
     """Where one command speaks. Sentences go to standard output, or to standard error beside `--json`."""
 
     def __init__(self, command: str, as_json: bool = False, quiet: bool = False) -> None:
-        self.as_json, self.quiet = as_json, quiet
+        self.as_json, self.quiet = (as_json, quiet) if leads() else (False, True)  # one of a job speaks
         self.document: dict[str, Any] = {"command": command}
         self._started = time.perf_counter()
         self._live: Console | None = None  # that of a bar while one is drawn

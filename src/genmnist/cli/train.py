@@ -13,13 +13,14 @@ from genmnist.cli import options as opt
 from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
 from genmnist.cli.help import DEVICE, RUN
+from genmnist.distributed import leads, size
 from genmnist.errors import InterruptedRunError, UsageError
 from genmnist.families import Family, Preset, Recipe
 from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import check_length
 from genmnist.options import Field, Options, fields
 from genmnist.runs.find import find_source
-from genmnist.runs.folder import Run, check_vacant
+from genmnist.runs.folder import CONFIG, Run, check_vacant
 
 if TYPE_CHECKING:
     from genmnist.runs.documents import EpochMetrics
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from genmnist.training.session import Listener
 
 _BESIDE_RESUME = {"resume", "device", "threads", "quiet", "as_json", "plugin"}
+_AUTO = "auto"
 _FEW = 50  # steps, after which no model has learned anything
 
 
@@ -90,8 +92,8 @@ def command(family: Family) -> Callable[..., None]:
         resume: Annotated[
             Path | None,
             typer.Option(
-                metavar="RUN",
-                help="Go on with an interrupted run.",
+                metavar="RUN|auto",
+                help="Go on with an interrupted run; `auto`: with the one in --out, if there is one.",
                 autocompletion=shell_completion.runs,
                 rich_help_panel=RUN,
             ),
@@ -132,8 +134,12 @@ def command(family: Family) -> Callable[..., None]:
         as_json: opt.Json = False,
     ) -> None:
         output = Output(f"train {family.name}", as_json, quiet)
-        if resume is not None:
-            _check_resumable(context, resume, family.name)
+        auto = resume is not None and str(resume) == _AUTO
+        if auto and out is None:
+            raise UsageError("--resume auto goes on with the run in `out`: name that folder")
+        if resume is not None and not auto:
+            if leads():
+                _check_resumable(context, resume, family.name)
         else:
             check_length(recipe["epochs"], steps, budget)
             name, chosen = family.preset(preset)
@@ -147,8 +153,9 @@ def command(family: Family) -> Callable[..., None]:
                 Plan.of(steps)
             if start is not None:
                 find_source(family, start)
-            if out is not None:
-                check_vacant(out)
+            if out is not None and leads():
+                if not auto or not (out / CONFIG).exists():
+                    check_vacant(out)
                 values.check_writable(out)
 
         from genmnist import api
@@ -157,16 +164,18 @@ def command(family: Family) -> Callable[..., None]:
             _listener(output) as listen,
             _telling_how_to_resume(family.name, context.params.get("plugin") or ()),
         ):
-            if resume is not None:
+            if resume is not None and not auto:
                 run = api.resume(resume, None if device == "auto" else device, threads, listen=listen)
             else:
                 run = api.train(
                     family.name, preset, options=model, recipe=recipe, steps=steps, budget=seconds,
                     start=start, seed=seed, **given | {"dataset": data.dataset or "mnist"}, device=device,
                     precision=precision, threads=threads, compiled=compiled, deterministic=deterministic,
-                    out=out, sample_every=sample_every, save_every=save_seconds, listen=listen,
+                    out=out, resume=_AUTO if auto else None, sample_every=sample_every,
+                    save_every=save_seconds, listen=listen,
                 )  # fmt: skip
-        _show(run, output)
+        if leads():
+            _show(run, output)
 
     return opt.with_options(
         train,
@@ -215,7 +224,8 @@ def _telling_how_to_resume(family: str, plugins: Sequence[str]) -> Iterator[None
     try:
         yield
     except InterruptedRunError as error:
-        words = ["genmnist", "train", family, "--resume", str(error.folder)]
+        job = f"torchrun --standalone --nproc-per-node {size()} -m ".split() if size() > 1 else []
+        words = [*job, "genmnist", "train", family, "--resume", str(error.folder)]
         command = shlex.join([*words, *(word for plugin in plugins for word in ("--plugin", plugin))])
         raise InterruptedRunError(f"{error}: go on with `{command}`", error.folder) from error
 
@@ -245,7 +255,7 @@ def _listener(output: Output) -> "Iterator[Listener]":
 
         def listen(event: "Event", trainer: "Trainer") -> None:
             nonlocal advance, looked
-            from genmnist.training import EpochEnd
+            from genmnist.training import EpochEnd, Remark
 
             if advance is None:
                 epochs = trainer.steps / trainer.steps_per_epoch
@@ -255,7 +265,9 @@ def _listener(output: Output) -> "Iterator[Listener]":
                 if trainer.steps < _FEW:
                     output.say(f"{_few(trainer.steps)}: give it more time or more steps, or a smaller model")
                 advance = stack.enter_context(output.progress("training", trainer.steps))
-            if isinstance(event, EpochEnd):
+            if isinstance(event, Remark):
+                output.say(event.sentence)
+            elif isinstance(event, EpochEnd):
                 output.say(_line(event.metrics, trainer.steps / trainer.steps_per_epoch))
             elif event.step - looked >= 25:
                 looked = event.step

@@ -6,11 +6,14 @@ one in each of n equal parts, which makes the loss of a batch less noisy.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from genmnist.diffusion.schedules import Schedule
+from genmnist.shares import for_batch, is_shared
 
 Times = Float64[Tensor, " n"]
 
@@ -50,6 +53,7 @@ class Spread(nn.Module):
         super().__init__()
         self.decay, self.even = decay, even
         self.register_buffer("squares", torch.ones(parts))
+        self._seen: list[tuple[Tensor, Tensor]] = []
 
     def densities(self) -> Float64[Tensor, " parts"]:
         """Return how densely to draw in each part; their mean is 1."""
@@ -66,6 +70,21 @@ class Spread(nn.Module):
         below = densities.cumsum(0) - densities
         part = (torch.searchsorted(below, u * len(below), right=True) - 1).clamp(0, len(below) - 1)
         return ((part + (u * len(below) - below[part]) / densities[part]) / len(below)).clamp(0, 1)
+
+    def see(self, share: Times, loss: Float[Tensor, " n"]) -> None:
+        """Learn from a batch, or, of a share of one, keep in mind what `settle` is to learn from."""
+        if is_shared():
+            self._seen.append((share, loss))
+        else:
+            self.learn(share, loss)
+
+    def settle(self, join: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        """Learn from the whole batch, which `join` puts together from its shares."""
+        if not self._seen:
+            return
+        shares, losses = zip(*self._seen, strict=True)
+        self._seen.clear()
+        self.learn(join(shares), join(losses))
 
     @torch.no_grad()
     def learn(self, share: Times, loss: Float[Tensor, " n"]) -> None:
@@ -88,4 +107,8 @@ def adaptive(schedule: Schedule, u: Times, spread: Spread) -> Times:
 
 def stratified(n: int) -> Times:
     """Draw one number from each of `n` equal parts of (0, 1), by torch's own generator."""
-    return (torch.arange(n, dtype=torch.float64) + torch.rand(n, dtype=torch.float64)) / n
+
+    def draw(n: int) -> Times:
+        return (torch.arange(n, dtype=torch.float64) + torch.rand(n, dtype=torch.float64)) / n
+
+    return for_batch(n, draw)

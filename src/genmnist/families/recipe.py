@@ -25,6 +25,9 @@ class Recipe(Options, frozen=True, kw_only=True):
 
     epochs: Annotated[float, about("Passes over the training set.", 1e-4, 1e6)] = 20.0
     batch_size: Annotated[int, about("Images a step.", 1, 65536)] = 128
+    accumulate: Annotated[
+        int, about("Parts that each batch is gone through in, where memory is short.", 1, 1024)
+    ] = 1
     lr: Annotated[float, about("Learning rate.", 1e-9, 10)] = 1e-3
     optimizer: Annotated[Literal["adam", "adamw", "muon"], about("Optimiser.")] = "adam"
     weight_decay: Annotated[float, about("Decay of the weights, biases and gains spared.", 0, 10)] = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -24,6 +24,7 @@ from genmnist.options import Options
 from genmnist.registry import FAMILIES, Registry
 
 Losses = dict[str, Float[Tensor, ""]]
+Join = Callable[[Sequence[Tensor]], Tensor]
 
 
 class Model(nn.Module, ABC):
@@ -94,6 +95,19 @@ class Model(nn.Module, ABC):
     def graphs(self) -> Graphs:
         """Return by name what other runtimes can compute of it; a family that lists `export` has some."""
         return {}
+
+    def settle(self, join: Join) -> None:
+        """Learn what must be learned from all of a batch, once `losses` has seen all of its shares.
+
+        Args:
+            join: puts the rows of the batch together, in order, from those of the shares that `losses` was
+                called with here; other processes' are among them.
+        """
+
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Tell whether the loss of a batch is more than the mean of the losses of its parts."""
+        return False
 
     def computing(self) -> AbstractContextManager[None]:
         """Return the context in which this model's network runs."""

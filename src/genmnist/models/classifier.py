@@ -17,6 +17,7 @@ from genmnist.families.classifier import ClassifierOptions
 from genmnist.models.base import Losses, Model
 from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.nn.classifier import ClassifierNet
+from genmnist.shares import for_batch, normal_like
 
 Images = Float[Tensor, "b c h w"]
 
@@ -103,7 +104,7 @@ class Classifier(Model):
             levels = torch.stack((angle.cos(), angle.sin(), -2 * angle.tan().log())).float()
             alpha, sigma, log_snr = levels.to(images.device, non_blocking=True)
             alpha, sigma = (part[:, None, None, None] for part in (alpha, sigma))
-            x = alpha * (2 * images - 1) + sigma * torch.randn_like(images)
+            x = alpha * (2 * images - 1) + sigma * normal_like(images)
             logits = self.logits(x, log_snr)
         else:
             logits = self.logits(images)
@@ -116,7 +117,8 @@ class Classifier(Model):
         _, height, width = self.shape
 
         def spread(reach: float) -> Float[Tensor, " n"]:
-            return reach * (2 * torch.rand(n, device=device) - 1)
+            drawn = for_batch(n, lambda whole: torch.rand(whole, device=device))
+            return reach * (2 * drawn - 1)
 
         angle = spread(math.radians(options.turn))
         wide, high = (1 + spread(options.stretch) for _ in range(2))

@@ -13,6 +13,7 @@ from genmnist.families.sampling import GuidedSampling, Sampling
 from genmnist.models.base import Losses
 from genmnist.models.diffusion import Diffusion
 from genmnist.models.guidance import ClassifierFree, Guidance
+from genmnist.shares import for_batch
 
 
 class ConditionalDiffusion(Diffusion):
@@ -26,7 +27,8 @@ class ConditionalDiffusion(Diffusion):
     ) -> Losses:
         """Return the losses of `Diffusion`; training keeps some labels to itself (algorithm 1)."""
         if self.training:
-            dropped = torch.rand(len(labels), device=labels.device) < self.options.drop_label
+            drawn = for_batch(len(labels), lambda whole: torch.rand(whole, device=labels.device))
+            dropped = drawn < self.options.drop_label
             labels = labels.masked_fill(dropped, self.classes)
         return self._losses(images, labels)
 

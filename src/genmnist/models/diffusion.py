@@ -25,7 +25,7 @@ from genmnist.diffusion.times import Spread, stratified
 from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import RESAMPLE, STRENGTH, Sampling
-from genmnist.models.base import Frame, Latent, Losses
+from genmnist.models.base import Frame, Join, Latent, Losses
 from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.models.guidance import Guidance
 from genmnist.models.paths import PATHS, lerp
@@ -34,6 +34,7 @@ from genmnist.nn.categorical import Categorical, Judged
 from genmnist.nn.unet import Labels
 from genmnist.randomness import SampleNoise
 from genmnist.registry import NETWORKS, SAMPLERS, SCHEDULES, TIMES, WEIGHTS
+from genmnist.shares import normal_like
 
 Images = Float[Tensor, "b c h w"]
 
@@ -126,13 +127,13 @@ class Diffusion(Latent):
             .float()[..., None, None, None]
             .to(images.device, non_blocking=True)
         )
-        clean, noise = 2 * images - 1, torch.randn_like(images)
+        clean, noise = 2 * images - 1, normal_like(images)
         x = alpha * clean + sigma * noise
         judged = self._judge(x, alpha, sigma, clean, weight / density, labels) if self.knows_values else None
         prediction = judged.mean if judged else self.predict(x, alpha, sigma, labels)
         error = weight * (prediction - target(name, clean, noise, alpha, sigma)).square()
         if self.spread is not None and self.training:
-            self.spread.learn(t / last, error.detach().flatten(1).mean(1))
+            self.spread.see(t / last, error.detach().flatten(1).mean(1))
         weighted = (error / density).mean()
         implied = denoised(name, prediction.detach(), x, alpha, sigma).epsilon
         losses = {
@@ -247,6 +248,11 @@ class Diffusion(Latent):
         if weaker is not None and (weaker.shape, weaker.classes) != (self.shape, self.classes):
             raise UsageError("the `weaker` model must be of the same images and labels as the model itself")
         return replace(request, weaker=weaker)
+
+    def settle(self, join: Join) -> None:
+        """Learn from the errors of the whole batch where to look, if the noise levels adapt."""
+        if self.spread is not None:
+            self.spread.settle(join)
 
     def compiled_losses(self) -> Callable[..., Losses]:
         """Return `losses` with the network compiled; the noise levels are chosen outside it, on the CPU."""

@@ -22,6 +22,7 @@ from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import Request
 from genmnist.randomness import SampleNoise
 from genmnist.registry import AUTOENCODERS
+from genmnist.shares import batch_mean, normal_like
 
 Latents = Float[Tensor, "b latent"]
 Images = Float[Tensor, "b c h w"]
@@ -84,6 +85,11 @@ class VAE(Latent):
             "decoder": Graph(nn.Sequential(self.decoder, nn.Sigmoid()), (code,), (image,)),
         }
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Tell whether the loss of a batch is more than the mean of its parts', as where bits are free."""
+        return self.options.free_bits > 0
+
     def encode(self, images: Images) -> tuple[Latents, Latents]:
         """Return the mean and the log-variance of q(z | x) for pixels in [0, 1]."""
         with self.computing():
@@ -114,13 +120,13 @@ class VAE(Latent):
         """
         mean, log_variance = self.encode(images)
         deviation = (log_variance / 2).exp()
-        z = torch.addcmul(mean, deviation, torch.randn_like(mean))
+        z = torch.addcmul(mean, deviation, normal_like(mean))
         n = len(images)
         # From the logits: the logarithm of a probability that rounds to 0 or 1 would be infinite.
         reconstruction = F.binary_cross_entropy_with_logits(self.logits(z), images, reduction="sum") / n
         kl = gaussian_kl(mean, log_variance)
         charged = (
-            kl.mean(0).clamp_min(self.options.free_bits).sum() if self.options.free_bits else kl.sum() / n
+            batch_mean(kl).clamp_min(self.options.free_bits).sum() if self.options.free_bits else kl.sum() / n
         )
         warmup = self.options.kl_warmup
         beta = self.options.beta * (min(progress / warmup, 1.0) if warmup else 1.0)

@@ -72,8 +72,8 @@ def unknown(path: Path, error: UnknownNameError, origins: Mapping[str, str]) -> 
     return UsageError(f"{path} needs the {error.kind} {error.name!r:.60} {plugin}")
 
 
-def write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
-    """Write a file, whole or not at all.
+def write(path: Path, header: Header, tensors: dict[str, Tensor], former: Path | None = None) -> None:
+    """Write a file, whole or not at all; `former` is where the one before it is kept, if it is.
 
     Raises:
         GenmnistError: a number is not finite, or the file cannot be written.
@@ -86,7 +86,7 @@ def write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
     text = msgspec.json.encode(header).decode()
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {"genmnist": text, "sha256": _sum(text, contiguous)}
-    write_bytes(path, safetensors.torch.save(contiguous, metadata))
+    write_bytes(path, safetensors.torch.save(contiguous, metadata), former)
 
 
 def read(path: Path) -> tuple[ModelHeader | StateHeader, dict[str, Tensor]]:
@@ -102,9 +102,11 @@ def save(path: Path, model: Model, preset: str, training: Training, metrics: dic
     )
 
 
-def save_state(path: Path, model: Model, preset: str, progress: Progress, tensors: dict[str, Tensor]) -> None:
-    """Write the state of a training. Raises GenmnistError as `write` does."""
-    write(path, StateHeader(**describe(model, preset), progress=progress), tensors)
+def save_state(
+    path: Path, former: Path, model: Model, preset: str, progress: Progress, tensors: dict[str, Tensor]
+) -> None:
+    """Write the state of a training, and keep the one before. Raises GenmnistError as `write` does."""
+    write(path, StateHeader(**describe(model, preset), progress=progress), tensors, former)
 
 
 def load(

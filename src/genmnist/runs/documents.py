@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ class Config(msgspec.Struct, kw_only=True):
     device: str
     precision: Annotated[str, Meta(pattern="^(float32|bfloat16|float16)$")]
     threads: Threads  # at first
+    ranks: Positive = 1  # processes that train
     balanced: bool = False  # the number of threads follows the machine
     compiled: bool = False
     deterministic: bool = False
@@ -52,6 +54,23 @@ class Config(msgspec.Struct, kw_only=True):
     versions: dict[str, str]
     machine: str
     command: list[str] = []
+
+
+# What decides a run, besides its length: with any of it changed it would be another run.
+_IDENTITY = (
+    "family", "options", "recipe", "seed", "validation", "data_checksum", "start", "precision",
+)  # fmt: skip
+
+
+def identity(config: Config) -> Values:
+    """Return what decides a run, by the names that its arguments have."""
+    facts = {name: getattr(config, name) for name in _IDENTITY}
+    return {**facts.pop("options"), **facts.pop("recipe"), **facts}
+
+
+def identity_sum(config: Config) -> str:
+    """Return a sum of what decides a run, by which a training state knows its configuration."""
+    return hashlib.sha256(msgspec.json.encode(identity(config), order="sorted")).hexdigest()
 
 
 class EpochMetrics(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +116,8 @@ class Progress(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     epoch_seconds: Seconds
     history: list[EpochMetrics]
     threads: list[tuple[Count, Threads]] = []  # from which step on how many
+    ranks: Positive = 1  # processes that trained
+    run: str = ""  # the sum of what decides the run, by which a state knows its configuration
     # In float16 the factor that the loss is scaled by, and for how many steps no gradient has overflowed.
     scale: tuple[Annotated[float, Meta(ge=1e-30, le=1e300)], Count] | None = None
 
@@ -166,6 +187,7 @@ class Summary(msgspec.Struct, kw_only=True, frozen=True):
     seconds: Seconds
     plan: str = ""  # what `steps` takes to repeat the run, where a budget has corrected their number
     threads: list[tuple[Count, Threads]] = []  # from which step on it computed with how many
+    ranks: Positive = 1  # processes that trained, at last
     metrics: dict[str, int | float]
 
 

@@ -14,23 +14,25 @@ from genmnist.files import cannot_write, read_document, write_document
 from genmnist.runs.documents import Config, EpochMetrics, Summary, read_metrics
 
 ROOT = Path("runs")
-BY_EPOCH, CURVES, EVALUATION = "samples-by-epoch.png", "losses.png", "evaluation.json"
+BY_EPOCH, CONFIG, CURVES, EVALUATION = "samples-by-epoch.png", "config.json", "losses.png", "evaluation.json"
 
 
 class Run:
     """A run folder.
 
     `config.json` says all that is needed to repeat the run; `metrics.jsonl` has a line an epoch;
-    `model.safetensors` the weights worth keeping; `state.safetensors` all that resuming needs;
+    `model.safetensors` the weights worth keeping; `state.safetensors` all that resuming needs, and
+    `state-before.safetensors` the same as it was saved before, should the first be damaged;
     `summary.json` is there once the run has finished.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.config_file = self.folder / "config.json"
+        self.config_file = self.folder / CONFIG
         self.metrics_file = self.folder / "metrics.jsonl"
         self.model_file = self.folder / "model.safetensors"
         self.state_file = self.folder / "state.safetensors"
+        self.former_state_file = self.folder / "state-before.safetensors"
         self.summary_file = self.folder / "summary.json"
         self.evaluation_file = self.folder / EVALUATION
         self.by_epoch_file = self.folder / BY_EPOCH
@@ -150,7 +152,7 @@ class Run:
 
 def check_vacant(folder: Path) -> None:
     """Raise UsageError unless a run can be put into `folder`: it is absent, or an empty folder."""
-    if (folder / "config.json").exists():
+    if (folder / CONFIG).exists():
         raise UsageError(f"{folder} holds a run already: `resume` it, or name another `out`")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not an empty folder: name another `out`")

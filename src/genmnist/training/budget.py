@@ -36,6 +36,8 @@ class Budget:
     def fit(self, trial: Trainer) -> int:
         """Return how many steps of a run like `trial`, with its validations, fit into what is left.
 
+        Of several processes the first one measures.
+
         Args:
             trial: a trainer to measure with and to throw away; a thirtieth of the budget goes into that, half
                 a second at least.
@@ -48,8 +50,10 @@ class Budget:
             if isinstance(event, StepEnd) and event.step > _WARMUP_STEPS:  # validations are counted apart
                 timed, spent = timed + 1, spent + now - mark
             mark = now
-            if timed and (spent > measuring or now - begun > 2 * measuring):
+            enough = timed and (spent > measuring or now - begun > 2 * measuring)
+            if any(trial.ranks.vote(bool(enough and trial.ranks.leads))):
                 break
+        trial.ranks.end_votes()
         trial.check()  # waits for a GPU
         step_seconds = (spent + time.perf_counter() - mark) / max(timed, 1)
         started = time.perf_counter()
@@ -57,7 +61,8 @@ class Budget:
         validation_seconds = time.perf_counter() - started
         self.reserve(validation_seconds)  # for the last one
         left = self._end - time.perf_counter()
-        return max(1, int(left / (step_seconds + validation_seconds / trial.steps_per_epoch)))
+        steps = max(1, int(left / (step_seconds + validation_seconds / trial.steps_per_epoch)))
+        return trial.ranks.same(steps)
 
     def reserve(self, seconds: float) -> None:
         """Keep so much time for what comes after the last step."""

@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import Tensor
 
 from genmnist.errors import GenmnistError
 from genmnist.families.length import Plan
 from genmnist.files import TEMPORARY, write_document
 from genmnist.registry import DATASETS
 from genmnist.runs import checkpoint
-from genmnist.runs.documents import Config, StateHeader, Summary, Training, write_metrics
+from genmnist.runs.documents import (
+    Config,
+    Progress,
+    StateHeader,
+    Summary,
+    Training,
+    identity_sum,
+    write_metrics,
+)
 from genmnist.runs.folder import Run
-from genmnist.training.trainer import EpochEnd, Event, Trainer
-
-
-def record(run: Run, trainer: Trainer, config: Config) -> Iterator[Event]:
-    """Pass on a trainer's events, keeping the folder so that a kill at any moment loses little."""
-    saved = time.monotonic()
-    for event in trainer.train():
-        if isinstance(event, EpochEnd):
-            write_metrics(run.metrics_file, trainer.history)
-        if time.monotonic() - saved >= config.save_every:
-            save(run, trainer, config)
-            saved = time.monotonic()
-        yield event
+from genmnist.training.trainer import Trainer
 
 
 def replan(run: Run, trainer: Trainer, config: Config, plan: Plan) -> None:
     """Give a trainer another plan, which a resumed run will follow too."""
     config.steps, config.plan = plan.steps, str(plan)
-    write_document(run.config_file, config)  # first: a state that has followed it must find it there
+    # First: a state that has followed it must find it there.
+    trainer.ranks.first(lambda: write_document(run.config_file, config))
     trainer.plan = plan
 
 
 def save(run: Run, trainer: Trainer, config: Config) -> None:
-    """Save the training state, then the model. Raises GenmnistError if that fails; the old ones stay."""
+    """Save the training state, then the model. Raises GenmnistError if that fails; the old ones stay.
+
+    Of several processes, all of which must call this, the first one writes.
+    """
     tensors, progress = trainer.state()
+    trainer.ranks.first(lambda: _write(run, trainer, config, tensors, progress))
+
+
+def _write(
+    run: Run, trainer: Trainer, config: Config, tensors: dict[str, Tensor], progress: Progress
+) -> None:
     model = trainer.result
-    checkpoint.save_state(run.state_file, model, config.preset, progress, tensors)
+    progress = msgspec.structs.replace(progress, run=identity_sum(config))
+    checkpoint.save_state(run.state_file, run.former_state_file, model, config.preset, progress, tensors)
     kept = {name: getattr(config, name) for name in Training.__struct_fields__ if hasattr(config, name)}
     kept |= {"device": str(model.device), "precision": model.precision, "steps": trainer.steps}
     source = config.sources.get(f"{DATASETS.kind} {config.dataset}", "")
@@ -49,28 +59,84 @@ def save(run: Run, trainer: Trainer, config: Config) -> None:
     checkpoint.save(run.model_file, model, config.preset, training, metrics)
 
 
-def restore(run: Run, trainer: Trainer) -> None:
+def restore(run: Run, trainer: Trainer, config: Config) -> list[str]:
     """Bring a trainer to where the run was last saved; a run killed before that starts again.
 
+    Of several processes, all of which must call this, the first one reads.
+
+    Returns:
+        What is to be said of it, in sentences.
+
     Raises:
-        GenmnistError: the state is damaged, or of another run.
+        GenmnistError: both states are damaged, or one is of another run.
+    """
+    ranks = trainer.ranks
+    progress, running, said = ranks.first(lambda: _restore_first(run, trainer, config))
+    if progress is not None:
+        own = {name: tensor for name, tensor in sorted(trainer.tensors().items()) if name != "running"}
+        if not ranks.leads:
+            trainer.load_state(own | {"running": running}, progress)
+        ranks.spread([*own.values()])
+        if progress.ranks != ranks.size:
+            said.append(
+                f"the run was saved by {progress.ranks} process{'es' if progress.ranks > 1 else ''} and goes "
+                f"on with {ranks.size}: its results are the same to rounding, not to the bit"
+            )
+    return said
+
+
+def _restore_first(run: Run, trainer: Trainer, config: Config) -> tuple[Progress | None, Tensor, list[str]]:
+    """Do what `restore` says in the first process.
+
+    Returns:
+        What the others need besides the trainer's tensors, and what is to be said.
     """
     for abandoned in run.folder.rglob(f"{TEMPORARY}*"):  # what a kill left half written
         shutil.rmtree(abandoned, ignore_errors=True)
-    if run.state_file.exists():
-        header, tensors = checkpoint.read(run.state_file)
+    progress, running, said = None, torch.empty(0), list[str]()
+    if (found := _last_state(run)) is not None:
+        header, tensors, said = found
+        progress, running = header.progress, tensors.get("running", running)
         try:
-            if not isinstance(header, StateHeader):
-                raise ValueError("it is a model")
             if checkpoint.family_options(header) != trainer.model.options:
                 raise ValueError("it is of another model")
-            trainer.load_state(tensors, header.progress)
+            if progress.run not in ("", identity_sum(config)):
+                raise ValueError("config.json no longer says what it was trained by")
+            trainer.load_state(tensors, progress)
         except (ValueError, GenmnistError) as error:
-            why = str(error).splitlines()[0][:100]
-            raise GenmnistError(
-                f"{run.state_file} is not a state of this run ({why}): start afresh"
-            ) from error
+            raise _not_of_this_run(run.state_file, str(error)) from error
     write_metrics(run.metrics_file, trainer.history)
+    return progress, running, said
+
+
+def _last_state(run: Run) -> tuple[StateHeader, dict[str, Tensor], list[str]] | None:
+    """Return the state that was saved last, or, where it is damaged, the one before; None if there is none.
+
+    Raises:
+        GenmnistError: there is none that can be read.
+    """
+    if not run.state_file.exists() and not run.former_state_file.exists():
+        return None
+    try:
+        return *_state(run.state_file), []
+    except GenmnistError as error:
+        try:
+            header, tensors = _state(run.former_state_file)
+        except GenmnistError:
+            raise error from None
+        step = header.progress.step
+        return header, tensors, [f"{error}; the run goes on from the state before it, of step {step:,}"]
+
+
+def _state(path: Path) -> tuple[StateHeader, dict[str, Tensor]]:
+    header, tensors = checkpoint.read(path)
+    if not isinstance(header, StateHeader):
+        raise _not_of_this_run(path, "it is a model")
+    return header, tensors
+
+
+def _not_of_this_run(path: Path, why: str) -> GenmnistError:
+    return GenmnistError(f"{path} is not a state of this run ({why.splitlines()[0][:100]}): start afresh")
 
 
 def summarise(run: Run, trainer: Trainer, config: Config) -> None:
@@ -82,6 +148,7 @@ def summarise(run: Run, trainer: Trainer, config: Config) -> None:
         options=model.options.asdict(),
         parameters=sum(weight.numel() for weight in model.parameters()),
         steps=trainer.steps,
+        ranks=trainer.ranks.size,
         plan=config.plan,
         threads=trainer.threads,
         seed=config.seed,

@@ -19,10 +19,11 @@ import torch
 from torch import nn
 
 from genmnist import data as sets
-from genmnist import notebook
+from genmnist import distributed, notebook
 from genmnist.data import Splits
 from genmnist.data.facts import class_name
 from genmnist.device import choose_device, choose_precision, computing, describe_machine
+from genmnist.distributed import Ranks
 from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.families.family import Family, ModelOptions
 from genmnist.families.length import Plan, duration
@@ -33,13 +34,13 @@ from genmnist.models import Generator, Model
 from genmnist.randomness import reseed
 from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
 from genmnist.runs import checkpoint
-from genmnist.runs.documents import Config
+from genmnist.runs.documents import Config, identity, write_metrics
 from genmnist.runs.find import find_source
 from genmnist.runs.folder import Run
 from genmnist.threads import can_choose
 from genmnist.training import recorder
 from genmnist.training.budget import Budget
-from genmnist.training.trainer import EpochEnd, Event, Trainer
+from genmnist.training.trainer import EpochEnd, Event, Remark, Trainer
 from genmnist.version import versions
 
 Listener = Callable[[Event, Trainer], None]
@@ -70,11 +71,15 @@ def train(
     compiled: bool = False,
     deterministic: bool = False,
     out: str | Path | None = None,
+    resume: str | None = None,
     sample_every: int = 1,
     save_every: float | str = 20.0,
     listen: Listener | None = None,
 ) -> Run:
     """Train a model of `family` and return its run folder.
+
+    Every process of a job that torchrun has started calls this alike; they share each batch, and the first
+    one writes.
 
     Args:
         family: `vae`, `ddpm`, `cfg`, `classifier`, or one that a plugin registers.
@@ -101,17 +106,22 @@ def train(
         compiled: run the step through torch.compile, which needs a C++ compiler on a CPU.
         deterministic: use only kernels that give the same bits each time, which costs speed on a GPU.
         out: the run folder; None is `runs/<family>/<time>`.
+        resume: `auto` goes on with the run in `out` if there is one that has not finished, and returns one
+            that has; what else is given must be as it was then. None: `out` must hold no run.
         sample_every: epochs between two pictures of samples; 0 for none.
         save_every: seconds, or a time, between two saves of the training state.
-        listen: called with every event and the trainer.
+        listen: called with every event and the trainer, in every process.
 
     Raises:
-        UsageError: an option makes no sense.
-        GenmnistError: the data, the device or the disk are not there, or the loss is no longer finite.
+        UsageError: an option makes no sense, or processes of a job were given different ones.
+        GenmnistError: the data, the device or the disk are not there, the loss is no longer finite, or
+            another process of the job has ended.
         InterruptedRunError: SIGINT or SIGTERM came; the state was saved first.
     """
     started = time.perf_counter()
     check_length((recipe or {}).get("epochs"), steps, budget)
+    if resume is not None and (resume != "auto" or out is None):
+        raise UsageError("`resume` is `auto` here, beside the folder `out`; genmnist.resume takes a folder")
     plan, budget = None if steps is None else Plan.of(steps), duration(budget)
     if data is not None and (dataset != "mnist" or data_dir or image_size or colour is not None):
         raise UsageError(
@@ -120,6 +130,7 @@ def train(
     described = FAMILIES[family]
     name, entry = described.preset(preset)
     place = choose_device(device)
+    ranks = distributed.join(place)
     given = dict(options or {})
     start = start or next(iter(described.sources), None)
     source = None if start is None else _source(described, start, network)
@@ -156,6 +167,7 @@ def train(
             data_checksum=splits.checksum(),
             device=str(place),
             precision=choose_precision(precision, place),
+            ranks=ranks.size,
             threads=torch.get_num_threads(),  # they change the order of sums, and so the last bit
             balanced=balanced,
             compiled=compiled,
@@ -167,21 +179,71 @@ def train(
             command=sys.argv,
         )
         config = _checked(config)
-        _try_out(_trainer(config, splits, network), network)
+        ranks.agree(_everything(config))
+        asked = config if resume else None
+        if out is not None and (begun := ranks.first(lambda: _begun(Run(out), asked, precision))):
+            if begun == "finished":
+                return Run(out)
+            with _locked(Run(out), ranks):
+                return _go_on(Run(out), device, threads, data, network, listen, ranks)
+        _try_out(_trainer(config, splits, network, ranks), network)
         kept = None if budget is None else Budget(budget, started)
         if kept:
-            config.steps = kept.fit(_trainer(config, splits, network))
-        trainer = _trainer(config, splits, network, source and source[0])
+            config.steps = kept.fit(_trainer(config, splits, network, ranks))
+        trainer = _trainer(config, splits, network, ranks, source and source[0])
         config.steps = trainer.steps
         config.options = trainer.model.options.asdict()
         config.sources = checkpoint.sources(trainer.model)
         if data is None and data_dir is None and (origin := DATASETS.origin(dataset)):
             config.sources[f"{DATASETS.kind} {dataset}"] = origin
-        run = Run.create(config, out)
-        with run.locked():
+        run = Run(ranks.first(lambda: Run.create(config, out).folder))
+        with _locked(run, ranks):
             if source:
                 recorder.save(run, trainer, config)  # or a resumed run would begin elsewhere
             return _carry_on(run, config, trainer, listen, kept)
+
+
+def _everything(config: Config) -> dict[str, Any]:
+    """Return what all processes of a job must have been told alike."""
+    more = ("dataset", "image_size", "colour", "steps", "budget", "compiled", "deterministic", "sample_every")
+    facts = identity(config) | {name: getattr(config, name) for name in (*more, "save_every", "versions")}
+    return facts | {"data": facts.pop("data_checksum")}
+
+
+def _begun(run: Run, asked: Config | None, precision: str) -> str:
+    """Return whether a run is `finished` or `unfinished`; empty if there is none, or nobody asked for it.
+
+    Raises:
+        UsageError: it is not the run that is asked for.
+    """
+    if asked is None or not run.config_file.is_file():
+        return ""
+    _check_same(run.config, asked, precision)
+    return "finished" if run.finished else "unfinished"
+
+
+def _check_same(begun: Config, config: Config, precision: str) -> None:
+    """Raise UsageError unless a run that has begun is the one that is asked for."""
+    before, now = identity(begun), identity(config)
+    if precision == "auto":
+        now["precision"] = before["precision"]
+    before["budget"], now["budget"] = begun.budget, config.budget
+    if config.steps is not None:
+        before["steps"], now["steps"] = (part.plan or str(part.steps) for part in (begun, config))
+    before, now = (msgspec.json.decode(msgspec.json.encode(facts)) for facts in (before, now))
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            given = f"{now.get(name)!r:.60}, not {before.get(name)!r:.60}"
+            what = "the data are others" if name == "data_checksum" else f"`{name}` is {given}"
+            raise UsageError(f"the run in `out` was begun otherwise ({what}): name another `out`")
+
+
+@contextlib.contextmanager
+def _locked(run: Run, ranks: Ranks) -> Iterator[None]:
+    """Keep a run to this job. Raises GenmnistError if another is training it."""
+    with contextlib.ExitStack() as stack:
+        ranks.first(lambda: stack.enter_context(run.locked()))
+        yield
 
 
 def _source(family: Family, start: str | Path | Run, network: nn.Module | None) -> tuple[Model, str]:
@@ -252,8 +314,11 @@ def resume(
         UsageError: there is no run, or it has finished, or it needs what was not given.
         GenmnistError: the run's files are damaged, or its data are not what they were; and as `train`.
     """
-    with Run.open(folder).locked():  # before anything is looked at: whoever trains it may be about to finish
-        return _go_on(Run.unfinished(folder), device, threads, data, network, listen)
+    ranks = distributed.join(choose_device(device or "auto"))
+    ranks.first(lambda: Run.open(folder).folder)
+    # Before anything is looked at: whoever trains it may be about to finish.
+    with _locked(Run(folder), ranks):
+        return _go_on(Run(folder), device, threads, data, network, listen, ranks)
 
 
 def _go_on(
@@ -263,9 +328,11 @@ def _go_on(
     data: Any,
     network: nn.Module | None,
     listen: Listener | None,
+    ranks: Ranks,
 ) -> Run:
     """Do what `resume` says, with a run that is locked."""
-    folder, config = run.folder, run.config
+    folder = run.folder
+    config = ranks.first(lambda: Run.unfinished(folder).config)
     if config.steps is None:
         raise GenmnistError(f"{run.config_file} is damaged: it does not say how many steps there are")
     if device:
@@ -273,9 +340,12 @@ def _go_on(
         # What was compiled for one kind of device need not be for another.
         config.compiled = config.compiled and place.type == config.device.partition(":")[0]
         config.device = str(place)
+    elif ranks.size > 1:
+        config.device = str(choose_device("cpu" if config.device == "cpu" else "auto"))
+    config.ranks = ranks.size
     if threads is not None:
         config.threads, config.balanced = threads, False
-    if config.start and not run.state_file.exists():
+    if config.start and ranks.leads and not (run.state_file.exists() or run.former_state_file.exists()):
         raise GenmnistError(
             f"{folder} was stopped before it had saved the weights it starts from: train anew"
         )
@@ -298,19 +368,21 @@ def _go_on(
         )
     with computing(config.threads, config.deterministic, config.balanced):
         try:
-            trainer = _trainer(config, splits, network)
+            trainer = _trainer(config, splits, network, ranks)
         except UnknownNameError as error:
             raise checkpoint.unknown(run.config_file, error, config.sources) from error
         except UsageError as error:
             if config.options.get("network") == _OWN and network is None:
                 raise
             raise GenmnistError(f"{run.config_file} is damaged: {error}") from error
-        recorder.restore(run, trainer)
+        for sentence in recorder.restore(run, trainer, config):
+            if listen:
+                listen(Remark(sentence), trainer)
         return _carry_on(run, config, trainer, listen)
 
 
 def _trainer(
-    config: Config, splits: Splits, network: nn.Module | None, source: Model | None = None
+    config: Config, splits: Splits, network: nn.Module | None, ranks: Ranks, source: Model | None = None
 ) -> Trainer:
     place = choose_device(config.device)
     compiler = os.environ.get("CXX", "g++")
@@ -333,6 +405,7 @@ def _trainer(
         steps=config.plan or config.steps,
         seed=config.seed,
         compiled=config.compiled,
+        ranks=ranks,
     )
 
 
@@ -354,40 +427,56 @@ def _carry_on(
     run: Run, config: Config, trainer: Trainer, listen: Listener | None, budget: Budget | None = None
 ) -> Run:
     """Train to the end, with pictures on the way, whatever was done before."""
-    every = config.sample_every
+    ranks, saved = trainer.ranks, time.monotonic()
     with _interruptible() as interrupted, notebook.bar("training", trainer.steps) as advance:
-        if every and trainer.step == 0:
-            started = time.perf_counter()
-            _picture(run, trainer, 0, config)
-            if budget:
-                budget.reserve(time.perf_counter() - started)  # for the last one
-        for event in recorder.record(run, trainer, config):
-            if budget and (plan := budget.correct(trainer)):
-                recorder.replan(run, trainer, config, plan)
+        started = time.perf_counter()
+        if not ranks.first(run.picture(trainer.step // trainer.steps_per_epoch).exists):
+            ranks.first(lambda: _picture_if_due(run, trainer, config))
+        if budget:
+            budget.reserve(time.perf_counter() - started)  # for the last one
+        for event in trainer.train():
             if isinstance(event, EpochEnd):
-                epochs, rest = divmod(trainer.step, trainer.steps_per_epoch)
-                if every and ((not rest and epochs % every == 0) or trainer.step >= trainer.steps):
-                    _picture(run, trainer, epochs + bool(rest), config)
+                ranks.first(lambda: _keep_epoch(run, trainer, config))
             advance(trainer.step, _remark(trainer), trainer.steps)
             if listen:
                 listen(event, trainer)
-            if interrupted.is_set() and trainer.step < trainer.steps:
+            due = ranks.leads and time.monotonic() - saved >= config.save_every
+            plan = budget.correct(trainer) if budget and ranks.leads else None
+            stop, save, steps = ranks.vote(interrupted.is_set(), due, plan.steps if plan else 0)
+            if steps > trainer.step:
+                recorder.replan(run, trainer, config, trainer.plan.correct(trainer.step, steps))
+            over = trainer.step >= trainer.steps
+            if save or (stop and not over):
                 recorder.save(run, trainer, config)
+                saved = time.monotonic()
+            if stop and not over:
                 raise InterruptedRunError(
                     f"interrupted at step {trainer.step:,} of {trainer.steps:,}, which is saved", run.folder
                 )
+        ranks.end_votes()
         recorder.save(run, trainer, config)  # before anything else that could fail
-        title = f"{config.family} · {config.preset}"
-        lines = [line.flat() for line in trainer.history]
-        said = _about(config)
-        curves.losses(lines, run.curves_file, title, trainer.model.unit, said)
-        if pictures := run.pictures:
-            model = trainer.model
-            names = model.class_names
-            seen = [class_name(names, label) for label, name in enumerate(names) if name]
-            progress.by_epoch(pictures, _columns(model), model.shape[1:], run.by_epoch_file, seen, said)
-        recorder.summarise(run, trainer, config)
+        ranks.first(lambda: _finish(run, trainer, config))
     return run
+
+
+def _keep_epoch(run: Run, trainer: Trainer, config: Config) -> None:
+    """Write the metrics, and a picture if it is time for one."""
+    write_metrics(run.metrics_file, trainer.history)
+    _picture_if_due(run, trainer, config)
+
+
+def _finish(run: Run, trainer: Trainer, config: Config) -> None:
+    """Draw what came of a run, and say that it has finished."""
+    said = _about(config)
+    lines = [line.flat() for line in trainer.history]
+    title = f"{config.family} · {config.preset}"
+    curves.losses(lines, run.curves_file, title, trainer.model.unit, said)
+    if pictures := run.pictures:
+        model = trainer.model
+        names = model.class_names
+        seen = [class_name(names, label) for label, name in enumerate(names) if name]
+        progress.by_epoch(pictures, _columns(model), model.shape[1:], run.by_epoch_file, seen, said)
+    recorder.summarise(run, trainer, config)
 
 
 def _remark(trainer: Trainer) -> str:
@@ -400,14 +489,20 @@ def _about(config: Config) -> dict[str, str]:
     return about(config.command, f"{config.family}, preset {config.preset}", config.seed)
 
 
-def _picture(run: Run, trainer: Trainer, epoch: int, config: Config) -> None:
-    """Draw samples from the model as it is now, always from the same noise."""
-    model = trainer.result.eval()
+def _picture_if_due(run: Run, trainer: Trainer, config: Config) -> None:
+    """Draw samples from the model as it is now, always from the same noise, if this is a moment for it.
+
+    A picture is drawn before a state that is past it is saved, so that a kill loses none.
+    """
+    every = config.sample_every
+    epochs, rest = divmod(trainer.step, trainer.steps_per_epoch)
+    due = every and ((not rest and epochs % every == 0) or trainer.step >= trainer.steps)
+    if not due:
+        return
+    path, model = run.picture(epochs + bool(rest)), trainer.result.eval()
     if isinstance(model, Generator):
         columns = _columns(model)
-        grid.grid(model.sample(_ROWS * columns, config.seed), columns).save(
-            run.picture(epoch), _about(config)
-        )
+        grid.grid(model.sample(_ROWS * columns, config.seed), columns).save(path, _about(config))
     trainer.model.train()
 
 

@@ -7,23 +7,26 @@ exactly from its weights, its optimisers' memory and the number of its step.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from genmnist.data import Splits
 from genmnist.device import products
+from genmnist.distributed import ALONE, Ranks
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.families.length import Plan
 from genmnist.families.recipe import Recipe
 from genmnist.models import Model
 from genmnist.randomness import reseed
 from genmnist.runs.documents import EpochMetrics, Progress
+from genmnist.shares import sharing
 from genmnist.training import optimizers
 from genmnist.training.averages import WarmAverage
 
@@ -35,7 +38,7 @@ _LEAST_SCALE = 2.0**-14  # of a float16 loss; below it, no scale will do
 
 @dataclass(frozen=True)
 class StepEnd:
-    """One step was taken; `loss` is still on the device."""
+    """One step was taken; `loss`, of the images that this process saw, is still on the device."""
 
     step: int
     loss: Tensor
@@ -48,13 +51,49 @@ class EpochEnd:
     metrics: EpochMetrics
 
 
-Event = StepEnd | EpochEnd
+@dataclass(frozen=True)
+class Remark:
+    """Something was out of the ordinary; whoever shows a run should say this sentence."""
+
+    sentence: str
+
+
+Event = StepEnd | EpochEnd | Remark
+
+
+class _Loss(nn.Module):
+    """A model as the loss that it is trained by, in the form in which gradients are shared."""
+
+    def __init__(self, model: Model, loss: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.forward = loss
+
+
+def _check_shared(model: Model, recipe: Recipe, ranks: Ranks) -> None:
+    """Raise UsageError unless batches can be shared so, and gone through in parts."""
+    if ranks.size > recipe.batch_size:
+        raise UsageError(
+            f"{ranks.size} processes cannot share batches of {recipe.batch_size} images: raise `batch_size`, "
+            "or start fewer"
+        )
+    if recipe.accumulate * ranks.size > recipe.batch_size:
+        raise UsageError(
+            f"a batch of {recipe.batch_size} images has no {recipe.accumulate} parts"
+            f"{f' for each of {ranks.size} processes' if ranks.size > 1 else ''}: lower `accumulate`"
+        )
+    if recipe.accumulate > 1 and model.needs_whole_batch:
+        raise UsageError(
+            "`accumulate` cannot part a batch whose loss is of all of it, as `free_bits` make it"
+        )
 
 
 class Trainer:
     """A model, its data and its recipe, and all that changes while the one learns from the other.
 
-    It learns from `data.train` and is judged on `data.validation`; test images it never sees.
+    It learns from `data.train` and is judged on `data.validation`; test images it never sees. Where several
+    `ranks` train, each has such a trainer and goes through its loop: batches are shared between them, and
+    whatever else they hold is the same.
 
     Attributes:
         plan: how many steps there are; it may be replaced on the way, by one that `plan.correct` returns.
@@ -70,8 +109,10 @@ class Trainer:
         steps: int | str | Plan | None = None,
         seed: int = 0,
         compiled: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.recipe, self.seed = model.train(), recipe, seed
+        _check_shared(model, recipe, ranks)
+        self.model, self.recipe, self.seed, self.ranks = model.train(), recipe, seed, ranks
         model.begin(data.train.images)
         self.device = model.device
         self.train_set, self.validation_set = data.train.to(self.device), data.validation.to(self.device)
@@ -93,10 +134,12 @@ class Trainer:
         )
         self.step, self.seconds = 0, 0.0
         self.history: list[EpochMetrics] = []
-        # The sum of the losses since the epoch began, over so many steps and seconds.
+        # The sum of the losses since the epoch began, over so many steps and seconds; of several ranks each
+        # has what its images contribute.
         self._running = torch.zeros((), device=self.device)
         self._count, self._epoch_seconds = 0, 0.0
         self._losses = model.compiled_losses() if compiled else model.losses
+        self._shared: Callable[..., Tensor] | None = None  # the same, its gradients averaged over all ranks
 
     @property
     def steps(self) -> int:
@@ -137,11 +180,12 @@ class Trainer:
 
     def _advance(self, index: Tensor) -> Tensor:
         """Take one step of the optimisers, on the images at `index`."""
-        reseed(self.device, self.seed, "step", self.step)
         place, steps = self.plan.place(self.step)
-        with products(self.device, self.model.precision):
-            loss = self._losses(*self.train_set.batch(index), place / steps)["loss"]
-            self.scaler.scale(loss).backward()
+        if self.ranks.size == self.recipe.accumulate == 1:
+            loss = self._differentiate(self._loss, index, place / steps)
+            self._running += loss
+        else:
+            loss = self._share(index, place / steps)
         if self.scaler.is_enabled():
             self._agree_on_overflow()
         for optimizer in self.optimizers:
@@ -159,12 +203,75 @@ class Trainer:
         if (threads := torch.get_num_threads()) != (self.threads[-1][1] if self.threads else 0):
             self.threads.append((self.step, threads))
         self.step += 1
-        loss = loss.detach()
-        self._running += loss
         self._count += 1
         if self.step % _CHECK_EVERY == 0:
             self.check()
         return loss
+
+    def _loss(self, *batch: Any) -> Tensor:
+        loss: Tensor = self._losses(*batch)["loss"]
+        return loss
+
+    def _differentiate(
+        self, losses: Callable[..., Tensor], index: Tensor, progress: float, weight: float | None = None
+    ) -> Tensor:
+        """Add the gradients of the loss on the images at `index`, times a weight, and return the loss."""
+        reseed(self.device, self.seed, "step", self.step)
+        with products(self.device, self.model.precision):
+            loss = losses(*self.train_set.batch(index), progress)
+            self.scaler.scale(loss if weight is None else loss * weight).backward()
+        return loss.detach()
+
+    def _share(self, index: Tensor, progress: float) -> Tensor:
+        """Add the gradients of this process's share of a batch, part by part, and return its mean loss.
+
+        Parts may differ in size, and processes average their gradients whatever their shares are: so each
+        part is weighed by what it is of the whole.
+        """
+        losses = self._shared = self._shared or self._begin_sharing()
+        shares = self.ranks.shares(len(index), self.recipe.accumulate)
+        alone = getattr(losses, "no_sync", contextlib.nullcontext)
+        contributed = torch.zeros_like(self._running)
+        for part in shares:
+            own = index[part.first : part.first + part.count]
+            with (
+                contextlib.nullcontext() if part is shares[-1] else alone(),
+                sharing(part),
+                self.ranks.answering(),
+            ):
+                weight = part.weight * self.ranks.size
+                contributed += self._differentiate(losses, own, progress, weight) * part.weight
+        self.model.settle(lambda rows: self.ranks.join(rows, shares))
+        self._running += contributed
+        return contributed / max(sum(part.weight for part in shares), 1 / len(index))
+
+    def _begin_sharing(self) -> Callable[..., Tensor]:
+        """Return the loss whose gradients are averaged over all processes.
+
+        It is tried out first, and leaves nothing behind: the order in which gradients come, which is the one
+        that they travel in from the second time on, must not depend on where a run was resumed; and nobody is
+        to wait for the gradient of a weight that has none.
+        """
+        if self.ranks.size == 1:
+            return self._loss
+        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        index = torch.arange(min(self.ranks.size, len(self.train_set)), device=self.device)
+
+        def try_out(losses: Callable[..., Tensor]) -> bool:
+            (share,) = shares = self.ranks.shares(len(index))
+            with sharing(share), self.ranks.answering():
+                self._differentiate(losses, index[share.first : share.first + share.count], 0.0)
+            self.model.settle(lambda rows: self.ranks.join(rows, shares))
+            unused = any(weight.grad is None for weight in self.weights)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
+            return unused
+
+        shared = self.ranks.wrap(_Loss(self.model, self._loss), try_out(self._loss))
+        try_out(shared)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(before[name])
+        return shared
 
     def _agree_on_overflow(self) -> None:
         """Let every optimiser see an overflow that one of them would: the scaler asks each for itself.
@@ -193,7 +300,7 @@ class Trainer:
         metrics = EpochMetrics(
             epoch=round(self.step / self.steps_per_epoch, 4) if rest else epochs,
             step=self.step,
-            train_loss=self._running.item() / self._count,
+            train_loss=self.ranks.total(self._running).item() / self._count,
             val_loss=losses.pop("loss"),
             losses=losses,
             lr=self.recipe.rate(*self.plan.place(self.step - 1)),
@@ -219,14 +326,18 @@ class Trainer:
         chosen = torch.arange(0, len(images), stride, device=self.device)
         sums: dict[str, float] = {}
         for index in chosen.split(_VALIDATION_BATCH):
-            for name, value in model.losses(*images.batch(index)).items():
-                sums[name] = sums.get(name, 0.0) + value.item() * len(index)
+            (share,) = self.ranks.shares(len(index))
+            own = index[share.first : share.first + share.count]
+            with sharing(share), self.ranks.answering():
+                for name, value in model.losses(*images.batch(own)).items():
+                    sums[name] = sums.get(name, 0.0) + value.item() * share.counted
         model.train(training)
-        return {name: total / len(chosen) for name, total in sums.items()}
+        totals = self.ranks.total(torch.tensor([*sums.values()], dtype=torch.float64)).tolist()
+        return {name: total / len(chosen) for name, total in zip(sums, totals, strict=True)}
 
     def check(self) -> None:
         """Raise GenmnistError if a loss since the epoch began was not finite, or no gradient can be used."""
-        if not math.isfinite(self._running.item()):
+        if not math.isfinite(self.ranks.total(self._running).item()):
             raise GenmnistError(
                 f"the loss is no longer finite at step {self.step}: lower `lr` or take `precision` float32 "
                 "(the last good state is kept)"
@@ -245,7 +356,10 @@ class Trainer:
         """
         self.check()
         scale = self.scaler.state_dict()
-        return self._tensors(), Progress(
+        tensors = self.tensors()
+        if self.ranks.size > 1:
+            tensors["running"] = torch.tensor(self.ranks.gather(self._running.item()))
+        return tensors, Progress(
             step=self.step,
             steps=self.steps,
             seconds=self.seconds,
@@ -254,6 +368,7 @@ class Trainer:
             history=[*self.history],
             threads=[*self.threads],
             scale=(scale["scale"], scale["_growth_tracker"]) if scale else None,
+            ranks=self.ranks.size,
         )
 
     def load_state(self, tensors: dict[str, Tensor], progress: Progress) -> None:
@@ -262,7 +377,15 @@ class Trainer:
         Raises:
             ValueError: it is not the state of such a run; nothing has changed then.
         """
-        own = self._tensors()
+        own = self.tensors()
+        # Each process has a sum of losses of its own; where there are as many as there were, it goes on.
+        if "running" in tensors:
+            running = tensors["running"].flatten()
+            if len(running) != progress.ranks:
+                raise ValueError("its losses are of another number of processes")
+            alike = len(running) == self.ranks.size
+            contributed = running if alike else running.sum() * (torch.arange(self.ranks.size) == 0)
+            tensors = tensors | {"running": contributed[self.ranks.rank]}
         if {k: (v.shape, v.dtype) for k, v in own.items()} != {
             k: (v.shape, v.dtype) for k, v in tensors.items()
         }:
@@ -284,7 +407,7 @@ class Trainer:
         self._count, self._epoch_seconds = progress.count, progress.epoch_seconds
         self.history, self.threads = [*progress.history], [*progress.threads]
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """Name every tensor that training changes."""
         parts = {
             "model": self.model.state_dict(),
