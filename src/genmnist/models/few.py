@@ -18,6 +18,7 @@ from genmnist.models.guidance import ClassifierFree, Guidance
 from genmnist.nn.unet import Labels
 from genmnist.options import Options
 from genmnist.registry import TIMES
+from genmnist.shares import for_batch, normal_like
 
 Times = Float64[Tensor, " b"]
 
@@ -45,7 +46,7 @@ class FewSteps(Diffusion):
         given = self._given(labels) if self.classes else None
         t = TIMES[self.options.times](self.schedule, stratified(len(images)))
         noisy, r = self._ratio(t), self._nearer(t, progress)
-        clean, noise = 2 * images - 1, torch.randn_like(images)
+        clean, noise = 2 * images - 1, normal_like(images)
         with torch.no_grad():
             goal = self._jump(clean, noise, self._timestep(r), given).clamp(-1, 1)
             # Nearer than the schedule reaches, an image with its noise is the image.
@@ -60,7 +61,8 @@ class FewSteps(Diffusion):
         """Return the labels that training shows: some it keeps to itself, so that guidance is possible."""
         if not self.training:
             return labels
-        dropped = torch.rand(len(labels), device=labels.device) < self.options.drop_label
+        drawn = for_batch(len(labels), lambda whole: torch.rand(whole, device=labels.device))
+        dropped = drawn < self.options.drop_label
         return labels.masked_fill(dropped, self.classes)
 
     def _ratio(self, t: Tensor | float) -> Float64[Tensor, ...]:
