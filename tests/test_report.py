@@ -119,7 +119,7 @@ def test_printing_leaves_no_page_near_empty(browser: Browser, report: Path) -> N
         page.goto((report / "index.html").as_uri())
         page.emulate_media(media="print")
         heights = page.evaluate("[...document.querySelectorAll('figure')].map(f => f.offsetHeight)")
-        assert len(heights) == 12
+        assert len(heights) == 13
         assert max(heights) < 261 * millimetre / 2
         total = page.evaluate("document.documentElement.scrollHeight")
         sheets = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
