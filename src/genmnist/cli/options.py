@@ -108,7 +108,10 @@ Seed = Annotated[int, typer.Option(help="Fixes everything random.", min=0, max=2
 BatchSize = Annotated[
     int,
     typer.Option(
-        help="How many to draw at a time; changes nothing else.", min=1, max=65536, rich_help_panel=DEVICE
+        help="How many to draw at a time; changes nothing else, but for rounding.",
+        min=1,
+        max=65536,
+        rich_help_panel=DEVICE,
     ),
 ]
 Device = Annotated[

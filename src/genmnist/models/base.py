@@ -251,7 +251,7 @@ class Generator(Model):
         Args:
             num: how many.
             seed: fixes them all.
-            batch_size: how many to draw at a time; changes nothing else.
+            batch_size: how many to draw at a time; changes nothing else, but for rounding.
             asked: what else `request` takes: `labels`, `guide`, and `how` or options such as `steps=32`.
 
         Returns:
