@@ -210,9 +210,8 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "4.4": Exercise(
         "With four steps: which comes nearer to the data, (a) the ODE of second order or (b) the SDE?",
-        _letter("a"),
-        "Look at the left end of the chart: fresh noise at the last steps needs steps to be taken away "
-        "again.",
+        _letter("b"),
+        "Look at the chart, where lower is nearer.",
     ),
     "5.1": Exercise(
         "Write `frechet_1d(m1, s1, m2, s2)`: the Fréchet distance of two normal distributions on a line.",
