@@ -95,3 +95,22 @@ def test_a_living_run_is_not_touched_by_a_second_process(
     assert run.finished
     assert run.metrics_file.read_bytes() == saved  # what the state knows
     assert not half_written.exists()
+
+
+def test_a_training_outlives_its_log(tmp_path: Path, idx_folder: Path) -> None:
+    """Standard output that cannot be written, as on a full disk, ends nothing."""
+    words = (
+        "train",
+        "vae",
+        "--data-dir",
+        str(idx_folder),
+        "--steps",
+        "60",
+        "--sample-every",
+        "0",
+        "--out",
+        "run",
+    )
+    Path(f"{tmp_path}.out").symlink_to("/dev/full")
+    assert forked.run(words, tmp_path, environment(tmp_path), 120) == 0
+    assert Run(tmp_path / "run").finished

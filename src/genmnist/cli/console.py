@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -56,8 +57,13 @@ class Output:
         console = self._live if self._live and self.console.is_terminal else self.console
         try:
             console.print(_shown(text, "\n" if apart else ""), soft_wrap=True)
-        except (BrokenPipeError, SystemExit):  # the reader has left; what is being done goes on
+        except (
+            OSError,
+            SystemExit,
+        ):  # the reader has left, or a log's disk is full; what is being done goes on
             console.quiet = True
+            with contextlib.suppress(OSError, ValueError):  # or what could not be written would fail again
+                os.dup2(os.open(os.devnull, os.O_WRONLY), console.file.fileno())
 
     def note(self, **facts: Any) -> None:
         """Add facts to the JSON document."""
