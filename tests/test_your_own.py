@@ -136,7 +136,7 @@ def test_the_page_on_the_command_line(genmnist: Command, tmp_path: Path) -> None
     assert "there is no family 'dae'" in said
     assert "--plugin" in said
     said = one_sentence(genmnist("sample", "ddpm", "--sampler", "euler"), 2)
-    assert "there is no sampler 'euler'; choose one of dpm-solver, heun, ddim, ancestral" in said
+    assert "there is no sampler 'euler'; choose one of dpm-solver, heun, ddim, consistency, ancestral" in said
     assert "--plugin" in said
     said = one_sentence(genmnist("train", "vae", "--dataset", "stripes"), 2)
     assert "there is no data set 'stripes'; choose one of mnist, " in said
