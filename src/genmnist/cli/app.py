@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -141,7 +142,8 @@ def who_knows(option: str, words: Sequence[str]) -> str:
     knowing.sort(key=lambda name: name not in FAMILIES or FAMILIES[name].labels != "own")
     if not knowing:
         return ""
-    given = [word for word in words[1:] if word not in families]
+    # What stands before the first option is of this command, such as a file.
+    given = [*itertools.dropwhile(lambda word: not word.startswith("-"), words[1:])]
     example = shlex.join(["genmnist", command, knowing[0], *given])
     return f"{option} is for {', '.join(knowing)}: `{example}`"
 

@@ -34,9 +34,7 @@ def _new(
     values.check_out(path, (".ipynb",))
     labs.copy(lab, path)
     output.wrote(path)
-    output.say(
-        f"open it with `jupyter lab {path}`, which `pip install genmnist[labs]` brings, or in an editor"
-    )
+    output.say(f"open it with `jupyter lab {path}`, which `pip install jupyterlab` brings, or in an editor")
     output.finish()
 
 

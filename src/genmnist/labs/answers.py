@@ -210,7 +210,7 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "4.4": Exercise(
         "With four steps: which comes nearer to the data, (a) the ODE of second order or (b) the SDE?",
-        _letter("b"),
+        _letter("a"),
         "Look at the chart, where lower is nearer.",
     ),
     "5.1": Exercise(
