@@ -16,6 +16,7 @@ import genmnist
 from conftest import Command, one_sentence
 from genmnist.data import Dataset, Splits
 from genmnist.diffusion import schedules
+from genmnist.errors import GenmnistError
 from genmnist.registry import SCHEDULES
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import ModelHeader
@@ -125,6 +126,15 @@ def test_a_loss_that_exploded(few: Splits, tmp_path: Path) -> None:
     run = genmnist.train("vae", data=few, options={"hidden": 32, "latent": 4}, recipe=recipe,
                          out=tmp_path / "run", sample_every=0, device="cpu")  # fmt: skip
     assert EXPLODED in found(diagnose(run, data=few))
+
+
+def test_a_loss_that_exploded_before_anything_was_saved(few: Splits, tmp_path: Path) -> None:
+    with pytest.raises(GenmnistError, match="no longer finite"):
+        short(few, tmp_path / "run", steps=200,
+              recipe={"lr": 10.0, "clip": 0.0, "warmup": 0.0, "optimizer": "adamw"})  # fmt: skip
+    diagnosis = diagnose(tmp_path / "run", data=few)
+    assert found(diagnosis) == {EXPLODED}
+    assert "no weights" in diagnosis.left_out
 
 
 class Normalised(nn.Module):

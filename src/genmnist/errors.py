@@ -18,6 +18,10 @@ class UsageError(GenmnistError):
     exit_status = 2
 
 
+class DivergedError(GenmnistError):
+    """The loss of a training is no longer finite."""
+
+
 class InterruptedRunError(GenmnistError):
     """A training run was interrupted after its state was saved.
 

@@ -23,7 +23,7 @@ class Run:
     `config.json` says all that is needed to repeat the run; `metrics.jsonl` has a line an epoch;
     `model.safetensors` the weights worth keeping; `state.safetensors` all that resuming needs, and
     `state-before.safetensors` the same as it was saved before, should the first be damaged;
-    `summary.json` is there once the run has finished.
+    `summary.json` is there once the run has finished; `diverged.txt` once a loss was not finite.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -37,6 +37,7 @@ class Run:
         self.evaluation_file = self.folder / EVALUATION
         self.by_epoch_file = self.folder / BY_EPOCH
         self.curves_file = self.folder / CURVES
+        self.diverged_file = self.folder / "diverged.txt"
         self.samples = self.folder / "samples"
 
     def __repr__(self) -> str:

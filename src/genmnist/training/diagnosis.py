@@ -39,6 +39,7 @@ _FALLING = 0.1  # the share that a loss has fallen over the last quarter of a tr
 _OFF = 0.05  # the share by which a loss may be computed otherwise on another machine
 _DIM = 64  # the brightest pixel, of 255, of images that are dim
 _APART = 0.15  # by how much the mean pixel of two parts of a set may differ, of 1
+_EXPLODING = "exploding loss"
 _ASKED = 256  # images
 
 
@@ -111,6 +112,8 @@ def diagnose(
     """
     opened = run if isinstance(run, Run) else Run.open(run)
     config = opened.config
+    if not opened.model_file.exists() and opened.diverged_file.is_file():
+        return _diverged(opened)
     place = choose_device(device)
     model, header = checkpoint.load(find(None, opened).path, None, network)
     if not isinstance(header, ModelHeader):
@@ -129,6 +132,14 @@ def diagnose(
         splits = splits.validated_on_test()
     case = _Case(opened, model.place(place, "float32").eval(), header, splits, how)
     return Diagnosis(f"run {opened.folder}", tuple(_look(name, case) for name in CAUSES), left_out)
+
+
+def _diverged(run: Run) -> Diagnosis:
+    """Return what is known of a run that ended before it saved anything."""
+    found = "its loss was no longer finite before it had saved a model"
+    exploded = Finding(_EXPLODING, found, "train anew with a smaller lr or precision float32")
+    findings = tuple(exploded if name == _EXPLODING else Finding(name) for name in CAUSES)
+    return Diagnosis(f"run {run.folder}", findings, "There are no weights: nothing else was looked at.")
 
 
 def _look(name: str, case: _Case) -> Finding:
@@ -316,7 +327,7 @@ CAUSES: dict[str, Callable[[_Case], Found]] = {
     "average too short or too long": _average,
     "not trained enough": _length,
     "range of pixels": _pixels,
-    "exploding loss": _exploded,
+    _EXPLODING: _exploded,
     "wrong normalisation": _normalised,
     "wrong checkpoint": _weights,
 }

@@ -24,7 +24,7 @@ from genmnist.data import Splits
 from genmnist.data.facts import class_name
 from genmnist.device import choose_device, choose_precision, computing, describe_machine
 from genmnist.distributed import Ranks
-from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
+from genmnist.errors import DivergedError, GenmnistError, InterruptedRunError, UsageError
 from genmnist.families.family import Family, ModelOptions
 from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import Recipe, check_length
@@ -428,7 +428,11 @@ def _carry_on(
 ) -> Run:
     """Train to the end, with pictures on the way, whatever was done before."""
     ranks, saved = trainer.ranks, time.monotonic()
-    with _interruptible() as interrupted, notebook.bar("training", trainer.steps) as advance:
+    with (
+        _interruptible() as interrupted,
+        notebook.bar("training", trainer.steps) as advance,
+        _noted(run, ranks.leads),
+    ):
         started = time.perf_counter()
         if not ranks.first(run.picture(trainer.step // trainer.steps_per_epoch).exists):
             ranks.first(lambda: _picture_if_due(run, trainer, config))
@@ -457,6 +461,18 @@ def _carry_on(
         recorder.save(run, trainer, config)  # before anything else that could fail
         ranks.first(lambda: _finish(run, trainer, config))
     return run
+
+
+@contextlib.contextmanager
+def _noted(run: Run, leads: bool) -> Iterator[None]:
+    """Leave in the folder that a loss was not finite: it may hold nothing else that says so."""
+    try:
+        yield
+    except DivergedError as error:
+        if leads:
+            with contextlib.suppress(OSError):
+                run.diverged_file.write_text(f"{error}\n", "utf-8")
+        raise
 
 
 def _keep_epoch(run: Run, trainer: Trainer, config: Config) -> None:

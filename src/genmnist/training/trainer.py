@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from genmnist.data import Splits
 from genmnist.device import products
 from genmnist.distributed import ALONE, Ranks
-from genmnist.errors import GenmnistError, UsageError
+from genmnist.errors import DivergedError, GenmnistError, UsageError
 from genmnist.families.length import Plan
 from genmnist.families.recipe import Recipe
 from genmnist.models import Model
@@ -338,7 +338,7 @@ class Trainer:
     def check(self) -> None:
         """Raise GenmnistError if a loss since the epoch began was not finite, or no gradient can be used."""
         if not math.isfinite(self.ranks.total(self._running).item()):
-            raise GenmnistError(
+            raise DivergedError(
                 f"the loss is no longer finite at step {self.step}: lower `lr` or take `precision` float32 "
                 "(the last good state is kept)"
             )
