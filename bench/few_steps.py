@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -48,14 +48,16 @@ def ways(models: str, steps: str) -> list[Way]:
     found = []
     for name in models.split(","):
         family, _, which = name.partition(":")
-        model = genmnist.load(family, f"bundled:{which}" if which else "bundled", device="cpu")
+        model = cast(
+            "Generator", genmnist.load(family, f"bundled:{which}" if which else "bundled", device="cpu")
+        )
         found += [
             Way(f"{name}, {number} step{'s' * (number > 1)}", model, {"steps": number})
             for number in map(int, steps.split(","))
         ]
-    many = {"ddpm": {}, "cfg": {"guidance": 0.0}}
+    many: dict[str, dict[str, Any]] = {"ddpm": {}, "cfg": {"guidance": 0.0}}
     return found + [
-        Way(f"{name}, default sampler", genmnist.load(name, "bundled", device="cpu"), how)
+        Way(f"{name}, default sampler", cast("Generator", genmnist.load(name, "bundled", device="cpu")), how)
         for name, how in many.items()
     ]
 
