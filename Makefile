@@ -112,6 +112,11 @@ weights: setup
 		--steps 12206,6579@1317,9213@3318,10124@4942,11463@6275,11608@7367
 	$(BIN)/python scripts/bundle.py build/weights/ddpm-likelihood \
 		"genmnist train ddpm --preset likelihood --budget 104m --threads 1" likelihood
+	for family in ddpm cfg; do \
+		command="genmnist train $$family --preset fast --size tiny --seed 1 --steps 2500 --threads 1"; \
+		$(BIN)/$$command --out build/weights/$$family-guide && \
+		$(BIN)/python scripts/bundle.py build/weights/$$family-guide "$$command" guide || exit 1; \
+	done
 	$(BIN)/genmnist train classifier --noisy --out build/weights/classifier-noisy
 	$(BIN)/python scripts/bundle.py build/weights/classifier-noisy "genmnist train classifier --noisy"
 

@@ -4,7 +4,8 @@
 
 A judge (bench/judge.py), which shares neither architecture nor seed with any network in the package, is
 trained first and reads the test images; then it reads what the bundled models draw. Classifier-free guidance
-of the bundled `cfg` by w, classifier guidance of the bundled `ddpm` by s, `--num` images each; beside the
+of the bundled `cfg` by w, classifier guidance of the bundled `ddpm` by s, and autoguidance of both by models
+that are smaller and were trained for less long, `--num` images each; beside the
 share of labels kept stand the Fréchet distance to the test images, as a multiple of the floor (that of as
 many real training images), and precision and recall against as many test images. At w = 0 and w = 3 the
 share is measured on `--check` images.
@@ -13,10 +14,11 @@ share is measured on `--check` images.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,13 +31,15 @@ from genmnist.data import load
 from genmnist.device import choose_device, describe_machine
 from genmnist.evaluation import distances
 from genmnist.figures import curves
-from genmnist.models import ByClassifier
+from genmnist.models import ByClassifier, Diffusion, Model
 
 _CFG = (-1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 _WAYS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
     "dpm-solver, 16 steps": ({}, (0.0, 1.0, 2.0, 4.0, 8.0)),
     "ancestral, 50 steps": ({"sampler": "ancestral", "steps": 50}, (0.0, 1.0, 2.0, 4.0, 8.0)),
 }
+_AUTO: dict[str, dict[str, Any]] = {"ddpm": {}, "cfg": {"guidance": 0.0}}
+_BEYOND = (0.0, 0.3, 0.5, 0.7, 1.0, 2.0)
 _FLOOR_DRAWS = 10
 
 
@@ -68,6 +72,12 @@ def trained_judge(path: Path | None, epochs: int = 8) -> nn.Module:
     if path:
         save_file(network.state_dict(), path)
     return network
+
+
+def beyond(model: Diffusion, weaker: Model, way: dict[str, Any], w: float, num: int) -> Tensor:
+    """Draw by a model, guided by a weaker one with strength `w`."""
+    guided = {"autoguidance": w, "weaker": weaker} if w else {}
+    return model.sample(num, 0, 64, **way, **guided)
 
 
 def main() -> None:
@@ -135,9 +145,17 @@ def main() -> None:
             return ddpm.sample(num, 0, 64, labels=labels, guide=ByClassifier(guide, s), **way)
 
         steered[name] = sweep("s", strengths, draw)
+    auto = {}
+    for family, way in _AUTO.items():
+        print(f"autoguidance of the bundled {family}")
+        model = cast("Diffusion", genmnist.load(family, "bundled", device="cpu"))
+        weaker = genmnist.load(family, "bundled:guide", device="cpu")
+        draw = functools.partial(beyond, model, weaker, way)
+        auto[family] = sweep("w", _BEYOND, draw)
     if options.figure:
         panels = {"classifier-free (cfg), by w": free}
         panels |= {f"classifier (ddpm, {name}), by s": rows for name, rows in steered.items()}
+        panels |= {f"a weaker model ({family}), by w": rows for family, rows in auto.items()}
         curves.tradeoffs(
             {name: [(row.strength, row.shown()) for row in rows] for name, rows in panels.items()},
             options.figure,
