@@ -246,12 +246,12 @@ def test_bad_pictures_are_refused_in_one_sentence(genmnist: Command, tmp_path: P
     Image.new("L", (14, 28)).save(tmp_path / "mask.png")
     for name, said in (
         ("text.png", "cannot be read as an image"),
-        ("absent.png", "cannot be read as an image"),
+        ("absent.png", "no such file"),
         ("photo.jpg", "has 4,000 x 3,000 pixels: cut out the digit"),
         ("black.png", "is black all over"),
         ("noise.png", "has so uneven a ground that no digit stands out"),
     ):
-        with pytest.raises(library.GenmnistError, match=f"{name} {said}"):
+        with pytest.raises(library.GenmnistError, match=f"{name}.*{said}"):
             centred.digit(tmp_path / name, (1, 28, 28))
     with pytest.raises(library.UsageError, match="in colour"):
         centred.digit(tmp_path / "black.png", (3, 32, 32))

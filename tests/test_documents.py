@@ -104,7 +104,7 @@ def test_a_run_with_an_old_configuration_is_taken_up(tmp_path: Path, idx_folder:
 def test_an_old_summary_and_old_metrics_are_read(tmp_path: Path) -> None:
     run = Run(tmp_path)
     written(run.summary_file, OLD_SUMMARY)
-    assert msgspec.structs.asdict(run.summary) == OLD_SUMMARY | {"plan": "", "threads": []}
+    assert msgspec.structs.asdict(run.summary) == OLD_SUMMARY | {"plan": "", "threads": [], "ranks": 1}
     run.metrics_file.write_text(json.dumps(LINE) + "\n", "utf-8")
     (line,) = run.metrics
     assert line.flat() == LINE
@@ -259,6 +259,6 @@ def _damaged(run: Run, document: str, sentence: str) -> None:
 def test_progress_is_strictly_read(change: dict[str, Any]) -> None:
     plain = {"step": 2, "steps": 4, "seconds": 0.5, "count": 2, "epoch_seconds": 0.5, "history": []}
     read = msgspec.json.decode(json.dumps(plain), type=Progress)
-    assert msgspec.to_builtins(read) == plain | {"scale": None, "threads": []}
+    assert msgspec.to_builtins(read) == plain | {"scale": None, "threads": [], "ranks": 1, "run": ""}
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(json.dumps(plain | change), type=Progress)

@@ -108,7 +108,7 @@ def test_hostile_and_damaged_files_get_one_sentence(tmp_path: Path) -> None:
     refused(save(tmp_path / "b.npz", images=images - 0.5), "float64")
     refused(save(tmp_path / "m.npz", images=np.zeros((1, 2000, 2), np.uint8)), "sides up to 1024")
     refused(save(tmp_path / "d.npz", images=images, labels=np.arange(4)), "not a label")
-    refused(save(tmp_path / "e.npz", images=images, labels=np.arange(5) - 1), "0 or more")
+    refused(save(tmp_path / "e.npz", images=images, labels=np.arange(5) - 1), "from 0 to 9,999")
     pickled = np.empty(5, object)
     refused(save(tmp_path / "f.npz", images=pickled), "object")
     (tmp_path / "g.npz").write_bytes(b"PK\x03\x04 nothing")

@@ -204,6 +204,7 @@ def test_the_process_can_be_stopped_scrubbed_and_forked(browser: Browser, explor
         page.get_by_text("64 steps, 128 calls").wait_for()
 
 
+@pytest.mark.slow
 def test_a_half_hidden_digit_is_completed_and_a_digit_edited(browser: Browser, explorer: Path) -> None:
     with opened(browser, explorer, "digit=0&complete=7&edit=8") as page:
         page.get_by_text("grey levels away").wait_for()
@@ -244,6 +245,7 @@ def test_the_point_moves_by_keys_and_by_mouse_and_walks_lead_anywhere(
         assert "walk=" in page.url
 
 
+@pytest.mark.slow
 def test_claims_are_measured_in_the_page(browser: Browser, explorer: Path) -> None:
     with opened(browser, explorer, "part=measure") as page:
         table = page.locator("#measure table").last

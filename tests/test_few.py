@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
 import genmnist
+from genmnist.data import Splits
 from genmnist.diffusion import guidance, samplers
 from genmnist.diffusion.schedules import CLEAN, straight
 from genmnist.diffusion.targets import Denoised
@@ -17,6 +19,8 @@ from genmnist.errors import UsageError
 from genmnist.families.few import FewOptions
 from genmnist.models import FewSteps
 from genmnist.registry import FAMILIES, TIMES
+from genmnist.runs.find import WEIGHTS
+from genmnist.training import StepEnd, Trainer
 
 SPREAD = 0.25  # of data that are Gaussian, pixel by pixel, whose paths are known in closed form
 
@@ -120,6 +124,26 @@ def test_broad_times_are_log_normal() -> None:
     logs = -schedule.log_snr(TIMES["broad"](schedule, u)) / 2
     assert logs.mean().item() == pytest.approx(-1.1, abs=0.02)
     assert logs.std().item() == pytest.approx(2.0, abs=0.02)
+
+
+def test_tuning_learns_and_is_kept(few: Splits, tmp_path: Path) -> None:
+    """A bundled diffusion model is tuned, saved, loaded and drawn from in one step; the loss falls."""
+    losses = []
+
+    def listen(event: object, trainer: Trainer) -> None:
+        if trainer.step in (1, 40) and isinstance(event, StepEnd):
+            losses.append(trainer.validate()["loss"])
+
+    run = genmnist.train("few", start=WEIGHTS / "ddpm-guide.safetensors", data=few, steps=40, device="cpu",
+                         recipe={"batch_size": 32, "ema": 0.9}, out=tmp_path / "run", sample_every=0,
+                         listen=listen)  # fmt: skip
+    assert losses[1] < losses[0]
+    assert "ddpm-guide" in (run.config.start or "")
+    model = cast("FewSteps", genmnist.load("few", run, device="cpu"))
+    assert model.options.size == "tiny"
+    assert model.sample(2, steps=1).shape == (2, 28, 28)
+    with pytest.raises(UsageError, match="ddpm or cfg or few"):
+        genmnist.train("few", start=WEIGHTS / "vae.safetensors", data=few, steps=1, device="cpu")
 
 
 def test_options_of_a_source_are_kept() -> None:

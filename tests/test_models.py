@@ -63,7 +63,7 @@ def test_what_was_built_has_not_been_trained(build: Callable[[], Model]) -> None
     assert build().trained is None
 
 
-@pytest.mark.parametrize("family", FAMILIES.names())
+@pytest.mark.parametrize("family", ["vae", "ddpm", "cfg", "classifier"])
 def test_a_loaded_model_says_what_it_was_trained_on(family: str) -> None:
     trained = genmnist.load(family, "bundled", device="cpu").trained
     assert trained is not None

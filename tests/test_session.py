@@ -48,7 +48,7 @@ def test_only_the_presets_of_the_report_look_at_test_images(
         seen.append(trainer)
         raise EnoughError
 
-    small = {"vae": SMALL, "classifier": {"width": 8}}.get(family, {"size": "tiny"})
+    small = {"vae": SMALL, "classifier": {"width": 8}, "few": {"halvings": 4}}.get(family, {"size": "tiny"})
     with pytest.raises(EnoughError):
         genmnist.train(
             family, name, data=mnist, options=small, recipe={"batch_size": 16}, steps=1, device="cpu",

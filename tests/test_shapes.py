@@ -26,6 +26,7 @@ TRAIN = ("--steps", 6, "--batch-size", 16, "--device", "cpu", "--precision", "fl
 TINY = {"vae": ("--hidden", 16, "--latent", 4), "ddpm": ("--size", "tiny"), "cfg": ("--size", "tiny")}
 HOW = {"vae": (), "ddpm": ("--sampler", "ddim", "--steps", 4), "cfg": ("--sampler", "ddim", "--steps", 4)}
 FAMILIES = tuple(TINY)
+MOST = [pytest.param(name, marks=pytest.mark.slow) if name == "cfg" else name for name in FAMILIES]  # as ddpm
 
 
 def colours(count: int = 24, side: int = SIDE) -> tuple[Any, Any]:
@@ -106,7 +107,7 @@ def test_train_and_draw_in_colour(genmnist: Command, root: Path, tmp_path: Path,
     assert (said["Model"], said["Seed"]) == ("run run", "7")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MOST)
 def test_walks_in_colour(genmnist: Command, root: Path, runs: Path, tmp_path: Path, family: str) -> None:
     model = ("--model", runs / family, "--seed", 3)
     walk = ("interpolate", family, *model, "--pairs", 1, "--data-dir", root / "images", "--out", "i.png")
@@ -132,7 +133,7 @@ def test_walks_in_colour(genmnist: Command, root: Path, runs: Path, tmp_path: Pa
         assert told(tmp_path / "r.png")["Command"].startswith(f"genmnist reverse-trace {family}")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MOST)
 def test_evaluate_in_colour(root: Path, runs: Path, family: str) -> None:
     """Through the library: a command would take longer to start than what it measures."""
     from genmnist.evaluation import distances, suite

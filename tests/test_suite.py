@@ -85,7 +85,9 @@ def ignore(stage: str, share: float) -> None:
 # The suite
 
 
-@pytest.mark.parametrize("shape", [COLOUR, GREY, (3, 64, 64)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [COLOUR, *(pytest.param(s, marks=pytest.mark.slow) for s in (GREY, (3, 64, 64)))], ids=str
+)
 def test_models_of_any_shape_are_measured(shape: Shape, tmp_path: Path) -> None:
     data, classes = splits(shape, 4), 4
     features = own_features(classifier(shape, classes), "shapes")
