@@ -85,6 +85,8 @@ docs: setup
 bench: setup
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/vae_training.py
+	$(BIN)/python bench/budget.py
+	$(BIN)/python bench/parallel.py
 	$(BIN)/python bench/ddpm_quality.py
 	$(BIN)/python bench/ddpm_sampling.py
 	$(BIN)/python bench/cfg_sampling.py

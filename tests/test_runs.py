@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -92,6 +93,26 @@ def test_a_taken_folder_is_not_trained_into(tmp_path: Path, idx_folder: Path) ->
     check_vacant(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     check_vacant(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_disk_that_fills_at_the_first_file_leaves_no_folder_that_is_taken(
+    there: bool, tmp_path: Path, few: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        with pytest.raises(GenmnistError, match="no space left on device"):
+            train(folder, None, data=few, steps=1)
+    assert folder.exists() == there
+    assert not there or not [*folder.iterdir()]
+    assert train(folder, None, data=few, steps=1).finished
 
 
 def test_a_folder_that_cannot_be_made_gets_a_sentence(tmp_path: Path, few: Splits) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +25,7 @@ from genmnist.randomness import reseed
 from genmnist.registry import FAMILIES
 from genmnist.runs.documents import EpochMetrics, Progress
 from genmnist.training import EpochEnd, StepEnd, Trainer
+from genmnist.training import budget as budgets
 from genmnist.training.averages import WarmAverage
 from genmnist.training.budget import Budget
 
@@ -364,6 +368,26 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
+
+
+def test_a_budget_counts_from_the_start_of_the_process() -> None:
+    """What a process does before it asks (importing torch) is counted; not what a shell did long ago."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("only Linux tells when a process began")
+    fork = multiprocessing.get_context("fork")
+    ages = fork.SimpleQueue()
+
+    def ask() -> None:
+        time.sleep(0.3)
+        ages.put(time.perf_counter() - budgets.process_began())
+        budgets._LONGEST_START = 0.1
+        ages.put(time.perf_counter() - budgets.process_began())
+
+    process = fork.Process(target=ask)
+    process.start()
+    assert 0.28 < ages.get() < 30
+    assert ages.get() < 0.1
+    process.join()
 
 
 def test_a_budget_counts_steps_and_validations(few: Splits, machine: Machine) -> None:

@@ -159,6 +159,7 @@ def command(family: Family) -> Callable[..., None]:
                 values.check_writable(out)
 
         from genmnist import api
+        from genmnist.training.budget import process_began
 
         with (
             _listener(output) as listen,
@@ -169,7 +170,8 @@ def command(family: Family) -> Callable[..., None]:
             else:
                 run = api.train(
                     family.name, preset, options=model, recipe=recipe, steps=steps, budget=seconds,
-                    start=start, seed=seed, **given | {"dataset": data.dataset or "mnist"}, device=device,
+                    began=process_began(), start=start, seed=seed,
+                    **given | {"dataset": data.dataset or "mnist"}, device=device,
                     precision=precision, threads=threads, compiled=compiled, deterministic=deterministic,
                     out=out, resume=_AUTO if auto else None, sample_every=sample_every,
                     save_every=save_seconds, listen=listen,

@@ -79,6 +79,7 @@ class Run:
             check_vacant(Path(folder))
             folders = itertools.chain([Path(folder)])
         for run in map(cls, folders):
+            new = not run.folder.exists()
             try:
                 run.samples.mkdir(parents=True)  # whoever makes it has the folder
                 break
@@ -88,7 +89,14 @@ class Run:
                 raise cannot_write(run.folder, error) from error
         else:
             raise UsageError(f"{folder} was taken by another run just now: name another `out`")
-        write_document(run.config_file, config)
+        try:
+            write_document(run.config_file, config)
+        except BaseException:  # a full disk: the folder would be neither vacant nor a run
+            with contextlib.suppress(OSError):
+                run.samples.rmdir()
+                if new:
+                    run.folder.rmdir()
+            raise
         return run
 
     @classmethod

@@ -57,6 +57,7 @@ def train(
     recipe: Mapping[str, Any] | None = None,
     steps: int | str | None = None,
     budget: float | str | None = None,
+    began: float | None = None,
     start: str | Path | Run | None = None,
     seed: int = 0,
     dataset: str = "mnist",
@@ -90,6 +91,7 @@ def train(
             a budget has written, such as `5000,5200@1600`.
         budget: train for so many seconds instead, or for a time such as `10m`: the steps that fit are
             measured first, and corrected while it trains.
+        began: the `time.perf_counter()` from which a budget counts; None is now.
         start: a model to go on from instead of random weights, as `find` takes one: its options are those of
             this one, unless `options` say otherwise; its weights must fit. A family that is trained from
             others, such as few, takes their names too: ddpm is the latest run of it, else the bundled one.
@@ -118,7 +120,7 @@ def train(
             another process of the job has ended.
         InterruptedRunError: SIGINT or SIGTERM came; the state was saved first.
     """
-    started = time.perf_counter()
+    started = time.perf_counter() if began is None else began
     check_length((recipe or {}).get("epochs"), steps, budget)
     if resume is not None and (resume != "auto" or out is None):
         raise UsageError("`resume` is `auto` here, beside the folder `out`; genmnist.resume takes a folder")
