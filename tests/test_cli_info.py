@@ -93,7 +93,16 @@ def test_doctor_finds_nothing_wrong(genmnist: Command, tmp_path: Path) -> None:
     health = done.json
     assert (health["mnist"], health["problems"]) == ("verified", 0)
     shipped = {name: state for name, state in health.items() if name.startswith("bundled ")}
-    names = ("vae", "ddpm", "ddpm-likelihood", "cfg", "classifier", "classifier-noisy")
+    names = (
+        "vae",
+        "ddpm",
+        "ddpm-guide",
+        "ddpm-likelihood",
+        "cfg",
+        "cfg-guide",
+        "classifier",
+        "classifier-noisy",
+    )
     assert {*shipped} == {f"bundled {name}" for name in names}
     assert {*shipped.values()} == {"verified"}
 

@@ -194,6 +194,7 @@ def test_two_processes_train_as_one_does(
         assert job.sentences() == []
 
 
+@pytest.mark.slow
 def test_a_job_is_resumed_to_the_bit_and_by_another_number_of_processes(
     job: Job, genmnist: Command, idx_folder: Path, tmp_path: Path
 ) -> None:
@@ -237,6 +238,7 @@ def _step(run: Run) -> int:
     return header.progress.step
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_ends_the_job_in_time(job: Job, idx_folder: Path, tmp_path: Path) -> None:
     words = (*SMALL_VAE, *options(idx_folder, "--epochs", 200, "--out", "run", "--save-every", "0.05s"))
     processes = job.start(words, words, GENMNIST_RANK_TIMEOUT="3")

@@ -185,6 +185,7 @@ def test_what_the_page_does_not_know_is_left_out() -> None:
             build._diffusion("ddpm", model)
 
 
+@pytest.mark.slow
 def test_the_process_can_be_stopped_scrubbed_and_forked(browser: Browser, explorer: Path) -> None:
     with opened(browser, explorer, "part=diffusion&steps=8") as page:
         page.get_by_text("Drawn in 16 calls").wait_for()  # with the label and without
@@ -218,6 +219,7 @@ def test_a_half_hidden_digit_is_completed_and_a_digit_edited(browser: Browser, e
         page.locator("canvas[aria-label='edit: read as 8']").first.wait_for()
 
 
+@pytest.mark.slow
 def test_the_point_moves_by_keys_and_by_mouse_and_walks_lead_anywhere(
     browser: Browser, explorer: Path
 ) -> None:
@@ -256,8 +258,11 @@ def test_claims_are_measured_in_the_page(browser: Browser, explorer: Path) -> No
         page.get_by_role("row", name=re.compile("^1 1 .* grey levels")).wait_for()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1920])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [(360, "light"), (1920, "dark"),
+     *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((360, "dark"), (1920, "light")))],
+)  # fmt: skip
 def test_every_reader_can_use_it(browser: Browser, explorer: Path, width: int, scheme: Scheme) -> None:
     with opened(browser, explorer, "", width, scheme) as page:
         page.wait_for_selector(".verdict strong")

@@ -454,7 +454,7 @@ def test_a_trainer_says_with_how_many_threads_it_computed(few: Splits) -> None:
 @pytest.mark.parametrize(
     ("family", "name"),
     [
-        (family, name)
+        pytest.param(family, name, marks=[pytest.mark.slow] if name == "likelihood" else [])
         for family in FAMILIES.names()
         if not FAMILIES[family].sources  # the others go on from learned weights: tests/test_few.py
         for name in FAMILIES[family].presets
