@@ -121,6 +121,7 @@ def test_a_classifier_steers_the_unconditional_model(genmnist: Command, tmp_path
         assert not np.array_equal(steered["images"], free["images"])
 
 
+@pytest.mark.slow
 def test_classes_are_called_as_their_folders_are(
     genmnist: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

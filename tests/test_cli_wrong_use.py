@@ -158,8 +158,6 @@ for words in json.load(sys.stdin):
     print(json.dumps([status, out.getvalue(), err.getvalue()]))
 """
 
-pytestmark = pytest.mark.xdist_group("wrong use")  # one process of the tests runs all cases
-
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> list[Finished]:

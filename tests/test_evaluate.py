@@ -23,6 +23,7 @@ from genmnist.models import VAE, ConditionalDiffusion
 from genmnist.runs.folder import Run
 
 
+@pytest.mark.slow
 def test_real_digits_are_as_far_as_real_digits(mnist: Splits) -> None:
     features = distances.bundled_features(CPU)
     stages: list[str] = []
@@ -41,6 +42,7 @@ def test_real_digits_are_as_far_as_real_digits(mnist: Splits) -> None:
     assert found.features == "genmnist-classifier-1"
 
 
+@pytest.mark.slow
 def test_one_digit_alone_is_out_of_balance(mnist: Splits) -> None:
     features = distances.bundled_features(CPU)
     sevens = mnist.train.images[mnist.train.labels == 7][:200]
@@ -66,6 +68,7 @@ def test_an_interval_of_what_cannot_be_negative_does_not_reach_below_0() -> None
     assert 0 == found.low < found.value < found.high
 
 
+@pytest.mark.slow
 def test_precision_does_not_depend_on_the_order_of_the_test_digits(mnist: Splits) -> None:
     features = distances.bundled_features(CPU)
     few = Splits(

@@ -114,6 +114,7 @@ def test_it_can_be_drawn_by_keys(browser: Browser, explorer: Path) -> None:
         page.get_by_text("Read as 1").wait_for()
 
 
+@pytest.mark.slow
 def test_a_slider_changes_what_is_decoded(browser: Browser, explorer: Path) -> None:
     with opened(browser, explorer, "digit=0") as page:
         page.get_by_text("grey levels away").wait_for()

@@ -19,7 +19,6 @@ from PIL import Image
 
 from genmnist.runs.find import WEIGHTS
 
-pytestmark = pytest.mark.xdist_group("mistakes")  # one process of the tests makes them all
 TABLE = Path(__file__).with_name("mistakes.txt").read_text("utf-8")
 COMMANDS = re.findall(r"^\$ genmnist (.*)\n(\d) (.*)$", TABLE, re.MULTILINE)
 CODE = re.findall(r"^>>> (.*)\n(.*)$", TABLE, re.MULTILINE)

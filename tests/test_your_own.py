@@ -99,6 +99,7 @@ def test_the_network_is_as_short_as_promised() -> None:
         assert len([line for line in block.splitlines() if line]) <= most
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_exists(folder: Path) -> None:
     library.plugin("my_models.py")
     for line in COMMANDS:
