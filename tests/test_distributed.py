@@ -319,8 +319,8 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     ranks = distributed.join(CPU)
     assert (ranks.rank, ranks.size, ranks.leads) == (0, 1, True)
     assert ranks.vote(1, 0, 7) == (1, 0, 7)
-    assert ranks.same("x") == "x"
-    assert ranks.gather(3) == [3]
+    assert ranks.same("x", str) == "x"
+    assert ranks.gather(3, int) == [3]
 
 
 def test_only_one_of_a_job_makes_what_is_not_shared(job: Job, tmp_path: Path) -> None:

@@ -57,3 +57,21 @@ def test_imports_run_downwards(path: Path) -> None:
 def test_what_answers_at_once_needs_no_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import genmnist.{module}"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_nothing_is_unpickled() -> None:
+    """Neither from files nor from another process: no call that unpickles stands in the package."""
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if (isinstance(node, ast.Attribute) and re.search(r"_object(_list)?$", ast.unparse(node)))
+        or (isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load")
+        or (isinstance(node, ast.Import | ast.ImportFrom) and "pickle" in ast.unparse(node))
+        or (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and ast.unparse(node.value) != "False"
+        )
+    ]
+    assert found == []

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import msgspec
+
 from genmnist.errors import GenmnistError, UsageError
 
 if TYPE_CHECKING:
@@ -80,16 +82,27 @@ class Ranks:
         """Tell whether this process is the one that writes."""
         return self.rank == 0
 
-    def same(self, value: _T) -> _T:
-        """Return what the first process gives, on all of them."""
+    def same(self, value: _T, kind: Any) -> _T:
+        """Return what the first process gives, on all of them; `kind` is its type."""
         return value
 
-    def first(self, work: Callable[[], _T]) -> _T:
-        """Let the first process do something; return what it returns, or raise what it raises, on all."""
+    def first(self, work: Callable[[], _T], kind: Any) -> _T:
+        """Let the first process do something; return what it returns, or raise what it raises, on all.
+
+        `kind` is the type of what it returns.
+        """
         return work()
 
-    def gather(self, value: _T) -> list[_T]:
-        """Return what every process gives, by rank."""
+    def lead(self, work: Callable[[], object]) -> None:
+        """Let the first process do something that returns nothing of use; raise what it raises, on all."""
+
+        def done() -> None:
+            work()
+
+        self.first(done, Any)
+
+    def gather(self, value: _T, kind: Any) -> list[_T]:
+        """Return what every process gives, by rank; `kind` is its type."""
         return [value]
 
     def total(self, tensor: Tensor) -> Tensor:
@@ -139,7 +152,7 @@ class Ranks:
 
     def agree(self, facts: Mapping[str, Any]) -> None:
         """Raise UsageError, on all processes alike, if one of them has other facts than the first."""
-        everyone = self.gather(dict(facts))
+        everyone = self.gather(dict(facts), dict[str, Any])
         for number, others in enumerate(everyone):
             for name in sorted({*facts, *others}):
                 if others.get(name) != everyone[0].get(name):
@@ -161,7 +174,8 @@ class _Several(Ranks):
     """The processes of a job of several.
 
     Gradients travel by NCCL between GPUs and by gloo between CPUs; what is agreed on always by gloo, in a
-    group of its own, so that no GPU is waited for.
+    group of its own, so that no GPU is waited for. It travels as MessagePack and is read as the type that
+    both ends know: torch's own way to tell objects would unpickle whatever came.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -183,35 +197,45 @@ class _Several(Ranks):
             ) from error
         self._said: tuple[Tensor, Any] | None = None
 
-    def same(self, value: _T) -> _T:
+    def same(self, value: _T, kind: Any) -> _T:
+        import torch
         import torch.distributed as dist
 
-        held: list[Any] = [value if self.leads else None]
+        packed = _packed(value)
+        length = torch.tensor([len(packed)])
         with self.answering():
-            dist.broadcast_object_list(held, 0, self._words)
-        result: _T = held[0]
-        return result
+            dist.broadcast(length, 0, self._words)
+            told = packed if self.leads else torch.empty(int(length), dtype=torch.uint8)
+            dist.broadcast(told, 0, self._words)
+        return value if self.leads else cast("_T", _unpacked(told, kind))
 
-    def first(self, work: Callable[[], _T]) -> _T:
+    def first(self, work: Callable[[], _T], kind: Any) -> _T:
         result, failed = None, ("", 0)
+        either = tuple[kind | None, tuple[str, int]]
         if self.leads:
             try:
                 result = work()
             except Exception as error:
-                self.same((None, (str(error), getattr(error, "exit_status", 1))))
+                self.same((None, (str(error), getattr(error, "exit_status", 1))), either)
                 raise
-        result, (sentence, status) = self.same((result, failed))
+        result, (sentence, status) = self.same((result, failed), either)
         if status:
             raise UsageError(sentence) if status == UsageError.exit_status else GenmnistError(sentence)
         return cast("_T", result)
 
-    def gather(self, value: _T) -> list[_T]:
+    def gather(self, value: _T, kind: Any) -> list[_T]:
+        import torch
         import torch.distributed as dist
 
-        held: list[Any] = [None] * self.size
+        packed = _packed(value)
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
         with self.answering():
-            dist.all_gather_object(held, value, self._words)
-        return held
+            dist.all_gather(lengths, torch.tensor([len(packed)]), self._words)
+            longest = max(map(int, lengths))
+            told = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.size)]
+            padding = torch.zeros(longest - len(packed), dtype=torch.uint8)
+            dist.all_gather(told, torch.cat((packed, padding)), self._words)
+        return [_unpacked(part[: int(length)], kind) for part, length in zip(told, lengths, strict=True)]
 
     def total(self, tensor: Tensor) -> Tensor:
         import torch.distributed as dist
@@ -269,6 +293,18 @@ class _Several(Ranks):
                     "what was last saved is kept; start the job again"
                 ) from error
             raise
+
+
+def _packed(value: object) -> Tensor:
+    """Return a plain value as bytes."""
+    import torch
+
+    return torch.frombuffer(bytearray(msgspec.msgpack.encode(value)), dtype=torch.uint8)
+
+
+def _unpacked(told: Tensor, kind: Any) -> Any:
+    """Return the value of that type which another process has packed."""
+    return msgspec.msgpack.decode(told.numpy().tobytes(), type=kind)
 
 
 # What stands in the messages of the errors that another process's end causes.

@@ -10,7 +10,9 @@ from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.digits import Start
-from genmnist.cli.labels import WISHES, NoLabels
+from genmnist.cli.labels import WISHES, NoLabels, ask
+from genmnist.cli.weaker import NoWeaker
+from genmnist.cli.weaker import of as weaker_of
 from genmnist.families import Family
 from genmnist.families.sampling import RESAMPLE
 from genmnist.figures.style import SUFFIXES
@@ -33,6 +35,7 @@ def command(family: Family) -> Callable[..., None]:
             ),
         ] = "right",
         request: NoLabels,
+        weaker: NoWeaker,
         how: dict[str, Any],
         num: Annotated[int, typer.Option("--num", "-n", help="How many completions.", min=1, max=30)] = 8,
         resample: Annotated[
@@ -71,8 +74,7 @@ def command(family: Family) -> Callable[..., None]:
         size = model.shape[1:]
         hidden = centred.half(mask, size) if mask in centred.SIDES else centred.hidden(Path(mask), size)
         image = start.take(model, common.seed, output)
-        guide = request.guide(common, output)
-        asked = model.request(common.seed, labels=labels, guide=guide, how=chosen)
+        asked = ask(model, labels, request, weaker, chosen, common, output)
         with output.progress("completing", num * max(1, len(asked.labels))) as advance:
             drawn = drawing.completions(
                 model, asked, image, torch.from_numpy(hidden), num=num, resample=resample, watch=advance
@@ -82,7 +84,7 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WISHES[family.labels],
+    groups = {"common": opt.Common, "request": WISHES[family.labels], "weaker": weaker_of(family),
               "how": sampling, "look": opt.Look, "start": Start}  # fmt: skip
     return opt.with_options(
         complete, groups, opt.sampling_default(sampling.completing), "What to complete", _examples(family)

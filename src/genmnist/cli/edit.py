@@ -10,7 +10,9 @@ from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.digits import Start
-from genmnist.cli.labels import WISHES, NoLabels
+from genmnist.cli.labels import WISHES, NoLabels, ask
+from genmnist.cli.weaker import NoWeaker
+from genmnist.cli.weaker import of as weaker_of
 from genmnist.families import Family
 from genmnist.families.sampling import STRENGTH
 from genmnist.figures.style import SUFFIXES
@@ -25,6 +27,7 @@ def command(family: Family) -> Callable[..., None]:
         *,
         start: Start,
         request: NoLabels,
+        weaker: NoWeaker,
         how: dict[str, Any],
         strength: Annotated[
             float,
@@ -53,8 +56,7 @@ def command(family: Family) -> Callable[..., None]:
 
         model = cast("Diffusion", common.load(found, family.name, output))
         image = start.take(model, common.seed, output)
-        guide = request.guide(common, output)
-        asked = model.request(common.seed, labels=labels, guide=guide, how=chosen)
+        asked = ask(model, labels, request, weaker, chosen, common, output)
         with output.progress("editing", num * max(1, len(asked.labels))) as advance:
             drawn = drawing.edits(model, asked, image, strength=strength, num=num, watch=advance)
         picture = drawn.write(out, common.about(found), look)
@@ -62,7 +64,7 @@ def command(family: Family) -> Callable[..., None]:
         output.wrote(out, picture)
         output.finish()
 
-    groups = {"common": opt.Common, "request": WISHES[family.labels],
+    groups = {"common": opt.Common, "request": WISHES[family.labels], "weaker": weaker_of(family),
               "how": sampling, "look": opt.Look, "start": Start}  # fmt: skip
     return opt.with_options(
         edit, groups, opt.sampling_default(sampling.choose), "What to edit", _examples(family)

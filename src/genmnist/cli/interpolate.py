@@ -9,7 +9,7 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
-from genmnist.cli.labels import ENDS, NoLabels
+from genmnist.cli.labels import ENDS, NoLabels, ask
 from genmnist.cli.weaker import NoWeaker
 from genmnist.cli.weaker import of as weaker_of
 from genmnist.errors import UsageError
@@ -89,14 +89,13 @@ def command(family: Family) -> Callable[..., None]:
         from genmnist.models import Latent
 
         model = cast("Latent", common.load(found, family.name, output))
-        guide = request.guide(common, output)
-        beyond = weaker.load(family.name, chosen, common, output)
+        asked = ask(model, labels, request, weaker, chosen, common, output)
         real = bool(ends) or not (from_prior or labels)
         splits = find_data(model.trained, **given) if real else None
         rows = {"both": 2, "all": 3}.get(space, 1)
         with output.progress("interpolating", rows + 1) as advance:
             drawn = drawing.interpolation(
-                model, model.request(common.seed, labels=labels, guide=guide, how=chosen, **beyond),
+                model, asked,
                 splits.test if splits else None, space=space, pairs=pairs, points=points, path=path,
                 from_digits=ends, watch=advance,
             )  # fmt: skip

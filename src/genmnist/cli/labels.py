@@ -14,7 +14,8 @@ from genmnist.errors import UsageError
 from genmnist.runs.find import find
 
 if TYPE_CHECKING:
-    from genmnist.models import Classifier, Guidance
+    from genmnist.cli.weaker import NoWeaker
+    from genmnist.models import Classifier, Generator, Guidance, Request
 
 
 def _label(about: str, default: str) -> Any:
@@ -135,3 +136,22 @@ class ClassifierWishes(ClassifierLabels):
 WAYS: dict[str, type[NoLabels]] = {"none": NoLabels, "classifier": ClassifierLabels, "own": OwnLabels}
 ENDS = WAYS | {"classifier": ClassifierEnds, "own": OwnEnds}
 WISHES = WAYS | {"classifier": ClassifierWishes, "own": OwnWishes}
+
+
+def ask(
+    model: Generator,
+    labels: list[int | str],
+    request: NoLabels,
+    weaker: NoWeaker,
+    how: Any,
+    common: opt.Common,
+    output: Output,
+) -> Request:
+    """Return what is asked of a model, with whatever guides it loaded; `labels` are what was `asked`.
+
+    Raises:
+        UsageError, GenmnistError: a guide is not there, or is not for this model, or there is no such label.
+    """
+    guide = request.guide(common, output)
+    beyond = weaker.load(model.family, how, common, output)
+    return model.request(common.seed, labels=labels, guide=guide, how=how, **beyond)

@@ -9,7 +9,7 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
-from genmnist.cli.labels import WAYS, NoLabels
+from genmnist.cli.labels import WAYS, NoLabels, ask
 from genmnist.cli.weaker import NoWeaker
 from genmnist.cli.weaker import of as weaker_of
 from genmnist.families import Family
@@ -57,11 +57,10 @@ def command(family: Family) -> Callable[..., None]:
         from genmnist.models import Diffusion
 
         model = cast("Diffusion", common.load(found, family.name, output))
-        guide = request.guide(common, output)
-        beyond = weaker.load(family.name, chosen, common, output)
+        asked = ask(model, labels, request, weaker, chosen, common, output)
         with output.progress("denoising", chosen.steps + len(visit)) as advance:
             drawn = drawing.reverse_trace(
-                model, model.request(common.seed, labels=labels, guide=guide, how=chosen, **beyond), num=num,
+                model, asked, num=num,
                 timesteps=visit, show_x0=show_x0, animated=out.suffix == ".gif", watch=advance,
             )  # fmt: skip
         drawn.save(out, common.about(found), look)

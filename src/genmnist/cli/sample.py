@@ -10,7 +10,7 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
-from genmnist.cli.labels import WAYS, NoLabels
+from genmnist.cli.labels import WAYS, NoLabels, ask
 from genmnist.cli.weaker import NoWeaker
 from genmnist.cli.weaker import of as weaker_of
 from genmnist.errors import UsageError
@@ -107,9 +107,7 @@ def command(family: Family) -> Callable[..., None]:
         from genmnist.models import Generator
 
         model = cast("Generator", common.load(found, family.name, output))
-        guide = request.guide(common, output)
-        beyond = weaker.load(family.name, chosen, common, output)
-        asked = model.request(common.seed, labels=labels or None, guide=guide, how=chosen, **beyond)
+        asked = ask(model, labels, request, weaker, chosen, common, output)
         num = amount.of(asked.turns)
         total = num * max(len(sweep), 1)
         _check_fits(total, out)

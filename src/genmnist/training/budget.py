@@ -81,7 +81,7 @@ class Budget:
         self.reserve(validation_seconds)  # for the last one
         left = self._end - time.perf_counter()
         steps = max(1, int(left / (step_seconds + validation_seconds / trial.steps_per_epoch)))
-        return trial.ranks.same(steps)
+        return trial.ranks.same(steps, int)
 
     def reserve(self, seconds: float) -> None:
         """Keep so much time for what comes after the last step."""

@@ -31,7 +31,7 @@ def replan(run: Run, trainer: Trainer, config: Config, plan: Plan) -> None:
     """Give a trainer another plan, which a resumed run will follow too."""
     config.steps, config.plan = plan.steps, str(plan)
     # First: a state that has followed it must find it there.
-    trainer.ranks.first(lambda: write_document(run.config_file, config))
+    trainer.ranks.lead(lambda: write_document(run.config_file, config))
     trainer.plan = plan
 
 
@@ -41,7 +41,7 @@ def save(run: Run, trainer: Trainer, config: Config) -> None:
     Of several processes, all of which must call this, the first one writes.
     """
     tensors, progress = trainer.state()
-    trainer.ranks.first(lambda: _write(run, trainer, config, tensors, progress))
+    trainer.ranks.lead(lambda: _write(run, trainer, config, tensors, progress))
 
 
 def _write(
@@ -71,11 +71,11 @@ def restore(run: Run, trainer: Trainer, config: Config) -> list[str]:
         GenmnistError: both states are damaged, or one is of another run.
     """
     ranks = trainer.ranks
-    progress, running, said = ranks.first(lambda: _restore_first(run, trainer, config))
+    progress, running, said = ranks.first(lambda: _restore_first(run, trainer, config), _Restored)
     if progress is not None:
         own = {name: tensor for name, tensor in sorted(trainer.tensors().items()) if name != "running"}
         if not ranks.leads:
-            trainer.load_state(own | {"running": running}, progress)
+            trainer.load_state(own | {"running": torch.tensor(running)}, progress)
         ranks.spread([*own.values()])
         if progress.ranks != ranks.size:
             said.append(
@@ -85,7 +85,11 @@ def restore(run: Run, trainer: Trainer, config: Config) -> list[str]:
     return said
 
 
-def _restore_first(run: Run, trainer: Trainer, config: Config) -> tuple[Progress | None, Tensor, list[str]]:
+# How far a run was, the sums of its losses, one a process where there were several, and what is to be said.
+_Restored = tuple[Progress | None, float | list[float], list[str]]
+
+
+def _restore_first(run: Run, trainer: Trainer, config: Config) -> _Restored:
     """Do what `restore` says in the first process.
 
     Returns:
@@ -93,10 +97,13 @@ def _restore_first(run: Run, trainer: Trainer, config: Config) -> tuple[Progress
     """
     for abandoned in run.folder.rglob(f"{TEMPORARY}*"):  # what a kill left half written
         shutil.rmtree(abandoned, ignore_errors=True)
-    progress, running, said = None, torch.empty(0), list[str]()
+    progress, said = None, list[str]()
+    running: float | list[float] = []
     if (found := _last_state(run)) is not None:
         header, tensors, said = found
-        progress, running = header.progress, tensors.get("running", running)
+        progress = header.progress
+        if "running" in tensors:
+            running = tensors["running"].tolist()
         try:
             if checkpoint.family_options(header) != trainer.model.options:
                 raise ValueError("it is of another model")

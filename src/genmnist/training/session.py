@@ -183,7 +183,7 @@ def train(
         config = _checked(config)
         ranks.agree(_everything(config))
         asked = config if resume else None
-        if out is not None and (begun := ranks.first(lambda: _begun(Run(out), asked, precision))):
+        if out is not None and (begun := ranks.first(lambda: _begun(Run(out), asked, precision), str)):
             if begun == "finished":
                 return Run(out)
             with _locked(Run(out), ranks):
@@ -198,7 +198,7 @@ def train(
         config.sources = checkpoint.sources(trainer.model)
         if data is None and data_dir is None and (origin := DATASETS.origin(dataset)):
             config.sources[f"{DATASETS.kind} {dataset}"] = origin
-        run = Run(ranks.first(lambda: Run.create(config, out).folder))
+        run = Run(Path(ranks.first(lambda: str(Run.create(config, out).folder), str)))
         with _locked(run, ranks):
             if source:
                 recorder.save(run, trainer, config)  # or a resumed run would begin elsewhere
@@ -244,7 +244,7 @@ def _check_same(begun: Config, config: Config, precision: str) -> None:
 def _locked(run: Run, ranks: Ranks) -> Iterator[None]:
     """Keep a run to this job. Raises GenmnistError if another is training it."""
     with contextlib.ExitStack() as stack:
-        ranks.first(lambda: stack.enter_context(run.locked()))
+        ranks.lead(lambda: stack.enter_context(run.locked()))
         yield
 
 
@@ -317,7 +317,7 @@ def resume(
         GenmnistError: the run's files are damaged, or its data are not what they were; and as `train`.
     """
     ranks = distributed.join(choose_device(device or "auto"))
-    ranks.first(lambda: Run.open(folder).folder)
+    ranks.lead(lambda: Run.open(folder))
     # Before anything is looked at: whoever trains it may be about to finish.
     with _locked(Run(folder), ranks):
         return _go_on(Run(folder), device, threads, data, network, listen, ranks)
@@ -334,7 +334,7 @@ def _go_on(
 ) -> Run:
     """Do what `resume` says, with a run that is locked."""
     folder = run.folder
-    config = ranks.first(lambda: Run.unfinished(folder).config)
+    config = ranks.first(lambda: Run.unfinished(folder).config, Config)
     if config.steps is None:
         raise GenmnistError(f"{run.config_file} is damaged: it does not say how many steps there are")
     if device:
@@ -436,13 +436,13 @@ def _carry_on(
         _noted(run, ranks.leads),
     ):
         started = time.perf_counter()
-        if not ranks.first(run.picture(trainer.step // trainer.steps_per_epoch).exists):
-            ranks.first(lambda: _picture_if_due(run, trainer, config))
+        if not ranks.first(run.picture(trainer.step // trainer.steps_per_epoch).exists, bool):
+            ranks.lead(lambda: _picture_if_due(run, trainer, config))
         if budget:
             budget.reserve(time.perf_counter() - started)  # for the last one
         for event in trainer.train():
             if isinstance(event, EpochEnd):
-                ranks.first(lambda: _keep_epoch(run, trainer, config))
+                ranks.lead(lambda: _keep_epoch(run, trainer, config))
             advance(trainer.step, _remark(trainer), trainer.steps)
             if listen:
                 listen(event, trainer)
@@ -461,7 +461,7 @@ def _carry_on(
                 )
         ranks.end_votes()
         recorder.save(run, trainer, config)  # before anything else that could fail
-        ranks.first(lambda: _finish(run, trainer, config))
+        ranks.lead(lambda: _finish(run, trainer, config))
     return run
 
 

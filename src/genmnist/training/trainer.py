@@ -358,7 +358,7 @@ class Trainer:
         scale = self.scaler.state_dict()
         tensors = self.tensors()
         if self.ranks.size > 1:
-            tensors["running"] = torch.tensor(self.ranks.gather(self._running.item()))
+            tensors["running"] = torch.tensor(self.ranks.gather(self._running.item(), float))
         return tensors, Progress(
             step=self.step,
             steps=self.steps,
