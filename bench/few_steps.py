@@ -1,6 +1,6 @@
 """Sample in one, two and four steps, and compare distance and speed with the reference's 1000.
 
-    python bench/few_steps.py [--models few,few:ddpm] [--steps 1,2,4] [--num 2000] [--sets 3] [--rounds 3]
+    python bench/few_steps.py --models RUN,… [--steps 1,2,4] [--num 2000] [--sets 3] [--rounds 3]
 
 Each model draws `--sets` times `--num` images by each number of steps: the mean of their Fréchet distances to
 the 10,000 test images in the features of the bundled classifier, and of the first set precision, recall, the
@@ -47,10 +47,7 @@ def ways(models: str, steps: str) -> list[Way]:
     """Return what is compared: few-step models by so many steps, and the others as they are."""
     found = []
     for name in models.split(","):
-        family, _, which = name.partition(":")
-        model = cast(
-            "Generator", genmnist.load(family, f"bundled:{which}" if which else "bundled", device="cpu")
-        )
+        model = cast("Generator", genmnist.load("few", name, device="cpu"))
         found += [
             Way(f"{name}, {number} step{'s' * (number > 1)}", model, {"steps": number})
             for number in map(int, steps.split(","))
@@ -81,7 +78,7 @@ def quality(way: Way, num: int, sets: int, features: FeatureSpace, data: Splits,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--models", default="few,few:ddpm")
+    parser.add_argument("--models", required=True, help="runs of `train few`")
     parser.add_argument("--steps", default="1,2,4")
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--sets", type=int, default=3)
