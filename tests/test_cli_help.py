@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shlex
@@ -38,10 +39,20 @@ def run(*words: str, **environment: str) -> Result:
     return done
 
 
+@functools.cache
+def help_of(*path: str) -> str:
+    """Return what the help of a command shows, which several tests look at."""
+    return run(*path, "--help").output
+
+
+def test_help_has_a_short_name() -> None:
+    assert run("sample", "cfg", "-h").output == help_of("sample", "cfg")
+    assert run("-h").output == help_of()
+
+
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
 def test_every_help_shows_all_that_was_written_and_no_types(path: tuple[str, ...]) -> None:
-    page = run(*path, "--help").output
-    assert page == run(*path, "-h").output
+    page = help_of(*path)
     assert not re.search(
         r"<(bool|int|float)|range[>\\]]|x<=|x>=|default: \(|default: [0-9]+\.0\b|\[/?dim", page
     )
@@ -55,7 +66,7 @@ def test_every_help_shows_all_that_was_written_and_no_types(path: tuple[str, ...
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
 def test_examples_can_be_typed(path: tuple[str, ...]) -> None:
-    page = run(*path, "--help").output
+    page = help_of(*path)
     examples = command(path).callback.examples
     assert examples
     for example in examples:
@@ -67,10 +78,10 @@ def test_examples_can_be_typed(path: tuple[str, ...]) -> None:
 
 
 def test_what_people_come_for_stands_first() -> None:
-    page = run("sample", "cfg", "--help").output
+    page = help_of("sample", "cfg")
     places = [page.index(f"--{name} ") for name in ("label", "guidance", "num", "sampler", "model", "device")]
     assert places == sorted(places)
-    names = re.findall(r"^│ ([a-z-]+) ", run("--help").output, re.MULTILINE)
+    names = re.findall(r"^│ ([a-z-]+) ", help_of(), re.MULTILINE)
     assert [name for name in names if not name.startswith("-")] == [
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "complete",
         "edit", "evaluate", "export", "score", "report", "explore", "compare",
@@ -79,11 +90,11 @@ def test_what_people_come_for_stands_first() -> None:
 
 
 def test_help_shows_the_values_of_the_default_preset() -> None:
-    page = run("train", "vae", "--help").output
+    page = help_of("train", "vae")
     for option, value in (("latent", 20), ("lr", 0.001), ("epochs", 20)):
         assert re.search(rf"--{option} .*default: {value}\]", page), option
     assert "default: report]" in page
-    assert "default: 10m]" in run("train", "ddpm", "--help").output
+    assert "default: 10m]" in help_of("train", "ddpm")
     assert "the preset's" not in page
 
 
@@ -97,10 +108,10 @@ def test_help_shows_the_values_of_the_default_preset() -> None:
     ],
 )
 def test_help_shows_the_defaults_of_that_command(path: str, shown: dict[str, str]) -> None:
-    page = run(*path.split(), "--help").output
+    page = help_of(*path.split())
     for option, default in shown.items():
         assert re.search(rf"--{option} [^\[]*\[default: {re.escape(default)}\]", page), option
-    assert "--likelihood-steps" not in run("evaluate", "vae", "--help").output
+    assert "--likelihood-steps" not in help_of("evaluate", "vae")
 
 
 def test_a_preset_shows_all_its_values(genmnist: Command) -> None:

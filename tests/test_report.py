@@ -100,8 +100,11 @@ def test_it_leads_to_the_explorer(report: Path, tmp_path: Path) -> None:
     assert build._explorer(tmp_path / "report") == "../explorer.html"
 
 
-@pytest.mark.parametrize("width", [360, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [(360, "light"), (1440, "dark"),
+     *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((360, "dark"), (1440, "light")))],
+)  # fmt: skip
 def test_a_browser_shows_all_of_it(browser: Browser, report: Path, width: int, scheme: str) -> None:
     """No error, no request, every picture decoded and large enough, text readable, all of it by keyboard."""
     seen = inspect(browser, report / "index.html", width=width, scheme=scheme)  # type: ignore[arg-type]
