@@ -27,4 +27,4 @@ napoleon_use_rtype = False
 napoleon_attr_annotations = False  # shapes are strings, which it would look up
 html_theme = "furo"
 html_title = "genmnist"
-exclude_patterns = ["_build"]
+exclude_patterns = ["jupyter_execute", "_build"]
