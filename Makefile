@@ -140,4 +140,4 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet uv
 
 clean:
-	rm -rf $(VENV) node_modules build dist demo docs/_build docs/jupyter_execute docs/labs docs/labs
+	rm -rf $(VENV) node_modules build dist demo docs/_build docs/jupyter_execute docs/labs
