@@ -40,7 +40,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from genmnist.data import arrays
+from genmnist.data import arrays, centred
 from genmnist.data.folders import load_folder
 from genmnist.data.idx import read_idx
 from genmnist.data.pictures import read_pictures
@@ -510,6 +510,47 @@ def _read_picture(path: Path) -> None:
         raise refused
 
 
+_SHAPE = (1, 28, 28)
+
+
+def _read_digit(path: Path) -> None:
+    """Read it as `complete` and `edit` read a digit, and as a mask: what is neither is refused by both."""
+    refused: list[GenmnistError] = []
+    for read in (lambda: centred.digit(path, _SHAPE), lambda: centred.hidden(path, _SHAPE[1:])):
+        try:
+            if read().shape != _SHAPE[1:]:
+                raise AssertionError("an image of another size")
+        except GenmnistError as error:
+            refused.append(error)
+    if len(refused) == 2:
+        raise refused[0]
+
+
+@functools.cache
+def _drawn() -> dict[str, bytes]:
+    """Return digits as people send them: on paper and on screens, as they lie and prepared, and masks."""
+    chance = np.random.default_rng(0)
+    rows, columns = np.mgrid[:60, :40]
+    ring = np.abs(np.hypot(rows - 30, columns - 20) - 14) < 3
+    paper = np.where(ring, 40, 200 + chance.integers(0, 12, ring.shape)).astype(np.uint8)
+    see_through = np.zeros((60, 40, 4), np.uint8)
+    see_through[ring] = 255
+    mask = np.zeros((28, 28), np.uint8)
+    mask[:, :14] = 255
+    files = {}
+    for name, pixels, more in (
+        ("a.png", np.where(ring, 255, 0).astype(np.uint8), {}), ("b.png", paper, {}),
+        ("c.png", see_through, {}), ("d.png", mask, {}), ("a.jpg", paper, {}),
+        ("a.gif", mask, {"transparency": 0}), ("a.webp", see_through, {}),
+        ("a.tif", see_through, {"compression": "tiff_deflate"}),
+    ):  # fmt: skip
+        buffer = io.BytesIO()
+        kind = {"jpg": "JPEG", "tif": "TIFF"}.get(name[2:], name[2:].upper())
+        Image.fromarray(pixels).save(buffer, kind, **more)
+        files[name] = buffer.getvalue()
+    return files | {f"other-{name}": content for name, content in _picture_files().items()}
+
+
 # -- folders ------------------------------------------------------------------------------------------------
 
 _PLACES = (
@@ -572,6 +613,7 @@ READERS = {
     "npz": Reader(arrays.read, _array_files, _archives),
     "documents": Reader(_read_documents, _document_files, _documents),
     "pictures": Reader(_read_picture, lambda: _PICTURES, _pictures_made),
+    "digits": Reader(_read_digit, _drawn, _pictures_made),
     "folders": Reader(
         load_folder, lambda: {"folder": bytes(range(40))}, lambda _: st.binary(max_size=80), _build
     ),

@@ -610,7 +610,9 @@ def test_no_number_of_classes_is_suggested_that_is_refused(few: Splits) -> None:
         family.fitted(options, (1, 28, 28), tuple(map(str, range(300))), {})
 
 
-@pytest.mark.parametrize("reader", ["checkpoint", "idx", "gzip", "npz", "documents", "pictures", "folders"])
+@pytest.mark.parametrize(
+    "reader", ["checkpoint", "idx", "gzip", "npz", "documents", "pictures", "digits", "folders"]
+)
 def test_sixty_files_that_were_made_to_do_harm(reader: str) -> None:
     """The same few of those that bench/fuzz.py reads for ten minutes."""
     found = program("bench/fuzz.py").fuzz(reader, examples=60)
