@@ -516,7 +516,11 @@ _SHAPE = (1, 28, 28)
 def _read_digit(path: Path) -> None:
     """Read it as `complete` and `edit` read a digit, and as a mask: what is neither is refused by both."""
     refused: list[GenmnistError] = []
-    for read in (lambda: centred.digit(path, _SHAPE), lambda: centred.hidden(path, _SHAPE[1:])):
+    readers: tuple[Callable[[], Any], ...] = (
+        lambda: centred.digit(path, _SHAPE),
+        lambda: centred.hidden(path, _SHAPE[1:]),
+    )
+    for read in readers:
         try:
             if read().shape != _SHAPE[1:]:
                 raise AssertionError("an image of another size")

@@ -207,3 +207,13 @@ def same_samples(images: torch.Tensor, others: torch.Tensor, precision: str) -> 
 def weight(model: torch.nn.Module, name: str) -> torch.Tensor:
     """Return a weight by name, to be tampered with."""
     return dict(model.named_parameters())[name].data
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures of the fault matrix, whichever process found them."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    rows = [row for report in reports for name, row in report.user_properties if name == "faults"]
+    if rows:
+        terminalreporter.section("kills and resumes")
+        for row in rows:
+            terminalreporter.write_line(str(row))

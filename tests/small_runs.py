@@ -11,7 +11,7 @@ from torch import Tensor
 
 import genmnist
 from genmnist.runs import checkpoint
-from genmnist.runs.documents import EpochMetrics
+from genmnist.runs.documents import EpochMetrics, StateHeader
 from genmnist.runs.folder import Run
 from genmnist.training import Event, Trainer
 
@@ -39,6 +39,13 @@ def broken_off(folder: Path, data_dir: Path | None, **options: Any) -> Run:
     with pytest.raises(DiedError):
         train(folder, data_dir, save_every=0.0, listen=die, **options)
     return Run.open(folder)
+
+
+def saved_step(run: Run) -> int:
+    """Return the step at which a run was last saved."""
+    header, _ = checkpoint.read(run.state_file)
+    assert isinstance(header, StateHeader)
+    return header.progress.step
 
 
 def tensors(run: Run) -> dict[str, Tensor]:

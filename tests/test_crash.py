@@ -1,71 +1,13 @@
-"""A run outlives what may happen to it: kills at any moment, and a second process that takes it up."""
+"""A run outlives what may happen to it; what kills do to it is in tests/test_faults.py."""
 
 from __future__ import annotations
 
-import random
-import time
 from pathlib import Path
-
-import numpy as np
-import pytest
 
 import forked
 from conftest import Command, environment, one_sentence
 from genmnist.files import TEMPORARY
-from genmnist.runs import checkpoint
-from genmnist.runs.documents import StateHeader
 from genmnist.runs.folder import Run
-
-
-def step(run: Run) -> int:
-    """Return the step at which a run was last saved."""
-    header, _ = checkpoint.read(run.state_file)
-    assert isinstance(header, StateHeader)
-    return header.progress.step
-
-
-def timeless(run: Run) -> list[dict[str, float]]:
-    """Return the metrics of a run, but for those that no two runs share."""
-    lines = [line.flat() for line in run.metrics]
-    return [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in lines]
-
-
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_killed_run_ends_with_the_same_weights(
-    genmnist: Command, idx_folder: Path, tmp_path: Path, kills: int
-) -> None:
-    """SIGKILL at random moments, resumed each time: the same weights to the bit, the same metrics."""
-    options = (
-        "--data-dir", idx_folder, "--batch-size", 20, "--epochs", 8 * kills, "--sample-every", 0,
-        "--ema", 0.99, "--precision", "float32", "--device", "cpu", "--quiet", "--save-every", "0.05s",
-    )  # fmt: skip
-    assert genmnist("train", "vae", *options, "--out", "whole").status == 0
-    words: tuple[object, ...] = ("train", "vae", *options, "--out", "killed")
-    chance, steps = random.Random(kills), []
-    run = Run(tmp_path / "killed")
-    for _ in range(kills):
-        process = forked.start([*map(str, words)], tmp_path, environment(tmp_path))
-        deadline = time.monotonic() + 60
-        before = run.state_file.stat().st_mtime_ns if run.state_file.exists() else 0
-        while time.monotonic() < deadline and process.is_alive():
-            if run.state_file.exists() and run.state_file.stat().st_mtime_ns != before:
-                break
-            time.sleep(0.005)
-        time.sleep(chance.random() * 0.4)
-        process.kill()
-        process.join()
-        steps.append(step(run))
-        words = ("train", "vae", "--resume", "killed", "--quiet")
-        if run.finished:
-            break
-    finished = run.finished  # a kill may have come too late
-    assert genmnist(*words).status == (2 if finished else 0)
-    assert steps == sorted(steps)
-    whole = Run(tmp_path / "whole")
-    ours, theirs = checkpoint.read(run.model_file)[1], checkpoint.read(whole.model_file)[1]
-    assert ours.keys() == theirs.keys()
-    assert all(np.array_equal(ours[name].numpy(), theirs[name].numpy()) for name in theirs)
-    assert timeless(run) == timeless(whole)
 
 
 def test_a_living_run_is_not_touched_by_a_second_process(

@@ -23,12 +23,10 @@ from genmnist.families.recipe import Recipe
 from genmnist.families.vae import VAEOptions
 from genmnist.models import VAE, Classifier, Diffusion, Model
 from genmnist.randomness import reseed
-from genmnist.runs import checkpoint
-from genmnist.runs.documents import StateHeader
 from genmnist.runs.folder import Run
 from genmnist.shares import for_batch, normal_like, sharing, split
 from genmnist.training import Trainer
-from small_runs import same, tensors, timeless
+from small_runs import same, saved_step, tensors, timeless
 
 CPU = torch.device("cpu")
 
@@ -208,7 +206,7 @@ def test_a_job_is_resumed_to_the_bit_and_by_another_number_of_processes(
     assert job.end(processes) == [1, -signal.SIGKILL]
     assert len(job.sentences()) == 1
     assert "another process of the job has ended or no longer answers" in job.sentences()[0]
-    assert _step(run) < 100
+    assert saved_step(run) < 100
     processes = job.start(words, words)
     time.sleep(0.4)
     for process in processes:
@@ -232,12 +230,6 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-def _step(run: Run) -> int:
-    header, _ = checkpoint.read(run.state_file)
-    assert isinstance(header, StateHeader)
-    return header.progress.step
-
-
 @pytest.mark.slow
 def test_a_process_that_hangs_ends_the_job_in_time(job: Job, idx_folder: Path, tmp_path: Path) -> None:
     words = (*SMALL_VAE, *options(idx_folder, "--epochs", 200, "--out", "run", "--save-every", "0.05s"))
@@ -252,7 +244,7 @@ def test_a_process_that_hangs_ends_the_job_in_time(job: Job, idx_folder: Path, t
     processes[0].kill()
     processes[0].join()
     assert "has ended or no longer answers" in "".join(job.sentences())
-    assert _step(Run(tmp_path / "run")) > 0
+    assert saved_step(Run(tmp_path / "run")) > 0
 
 
 @pytest.mark.parametrize(
