@@ -76,7 +76,7 @@ def trained_judge(path: Path | None, epochs: int = 8) -> nn.Module:
 
 def beyond(model: Diffusion, weaker: Model, way: dict[str, Any], w: float, num: int) -> Tensor:
     """Draw by a model, guided by a weaker one with strength `w`."""
-    guided = {"autoguidance": w, "weaker": weaker} if w else {}
+    guided: dict[str, Any] = {"autoguidance": w, "weaker": weaker} if w else {}
     return model.sample(num, 0, 64, **way, **guided)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,8 +10,10 @@ from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import forked
 from conftest import Command, environment, one_sentence
@@ -21,6 +24,7 @@ from genmnist.families.classifier import ClassifierOptions
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.recipe import Recipe
 from genmnist.families.vae import VAEOptions
+from genmnist.files import TEMPORARY
 from genmnist.models import VAE, Classifier, Diffusion, Model
 from genmnist.randomness import reseed
 from genmnist.runs.folder import Run
@@ -53,9 +57,9 @@ class Job:
         assert not hanging, [self.said(number) for number in range(len(processes))]
         return [process.exitcode for process in processes]
 
-    def run(self, *words: object, size: int = 2) -> None:
+    def run(self, *words: object, size: int = 2, seconds: float = 120) -> None:
         """Run the same command in so many processes, all of which must succeed."""
-        assert self.end(self.start(*[words] * size)) == [0] * size, self.sentences(size)
+        assert self.end(self.start(*[words] * size), seconds) == [0] * size, self.sentences(size)
 
     def said(self, number: int, stream: str = "err") -> str:
         return Path(f"{self.folder}.{number}.{stream}").read_text("utf-8")
@@ -201,7 +205,7 @@ def test_a_job_is_resumed_to_the_bit_and_by_another_number_of_processes(
     whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
     words = (*command, "--out", "run", "--resume", "auto")
     processes = job.start(words, words)
-    _wait_for(run.state_file)
+    _wait_for(run.state_file.exists)
     processes[1].kill()
     assert job.end(processes) == [1, -signal.SIGKILL]
     assert len(job.sentences()) == 1
@@ -224,9 +228,9 @@ def test_a_job_is_resumed_to_the_bit_and_by_another_number_of_processes(
     assert "saved by 2 processes and goes on with 1: its results are the same to rounding" in done.out
 
 
-def _wait_for(path: Path) -> None:
+def _wait_for(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
+    while not done() and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
@@ -234,7 +238,7 @@ def _wait_for(path: Path) -> None:
 def test_a_process_that_hangs_ends_the_job_in_time(job: Job, idx_folder: Path, tmp_path: Path) -> None:
     words = (*SMALL_VAE, *options(idx_folder, "--epochs", 200, "--out", "run", "--save-every", "0.05s"))
     processes = job.start(words, words, GENMNIST_RANK_TIMEOUT="3")
-    _wait_for(Run(tmp_path / "run").state_file)
+    _wait_for(Run(tmp_path / "run").state_file.exists)
     assert processes[0].pid
     os.kill(processes[0].pid, signal.SIGSTOP)
     started = time.monotonic()
@@ -313,6 +317,72 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ranks.vote(1, 0, 7) == (1, 0, 7)
     assert ranks.same("x", str) == "x"
     assert ranks.gather(3, int) == [3]
+
+
+def test_two_processes_draw_as_one_does(genmnist: Command, job: Job, tmp_path: Path) -> None:
+    """Five batches of four, the last one smaller: of the last turn the second process has none."""
+    outs = ("samples.npz", "samples", "samples.png", "samples.gif")
+    for out in outs:
+        command = ("sample", "cfg", "--model", "bundled", "--label", "3,7", "--steps", 2, "--num", 18,
+                   "--batch-size", 4, "--threads", 1, "--device", "cpu", "--precision", "float32",
+                   "--out")  # fmt: skip
+        assert genmnist(*command, f"one/{out}").status == 0
+        job.run(*command, f"two/{out}")
+        assert (job.said(1, "out"), job.sentences()) == ("", [])
+    one, two = ({**np.load(tmp_path / number / "samples.npz")} for number in ("one", "two"))
+    assert [*one] == [*two] == ["images", "labels"]
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    pictures = [Path(out) for out in outs[2:]] + [Path("samples", f"{k:03}.png") for k in range(18)]
+    for path in pictures:
+        with Image.open(tmp_path / "one" / path) as picture, Image.open(tmp_path / "two" / path) as other:
+            assert picture.tobytes() == other.tobytes(), path
+    assert len([*(tmp_path / "two" / "samples").iterdir()]) == 18
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--target", "categorical")])
+def test_two_processes_measure_as_one_does(
+    options: tuple[str, ...],
+    trained: Callable[..., Path],
+    genmnist: Command,
+    job: Job,
+    idx_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """All numbers are the same to the bit: nothing depends on who computed which batch."""
+    run = trained("ddpm", "--size", "tiny", "--device", "cpu", "--precision", "float32", *options)
+    command = ("evaluate", "ddpm", "--model", run, "--num", 70, "--quick", "--data-dir", idx_folder,
+               "--threads", 1, "--device", "cpu", "--precision", "float32", "--out")  # fmt: skip
+    assert genmnist(*command, "one").status == 0
+    job.run(*command, "two", seconds=500)
+    assert (job.said(1, "out"), job.sentences()) == ("", [])
+    one, two = (
+        json.loads((tmp_path / name / "evaluation.json").read_text("utf-8")) for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    assert [name for name in one if one[name] != two[name]] == []
+    for picture in (tmp_path / "one").glob("*.png"):
+        with Image.open(picture) as ours, Image.open(tmp_path / "two" / picture.name) as theirs:
+            assert ours.tobytes() == theirs.tobytes(), picture
+
+
+def test_processes_must_be_asked_alike(job: Job) -> None:
+    words = ("sample", "vae", "--model", "bundled", "--device", "cpu")
+    assert job.end(job.start(words, (*words, "--seed", 1))) == [2, 2]
+    (sentence,) = job.sentences()
+    assert "process 1 of the job has another `command` than process 0" in sentence
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_while_it_draws_leaves_no_half_file(job: Job, tmp_path: Path) -> None:
+    words = ("sample", "ddpm", "--model", "bundled", "--num", 5000, "--batch-size", 16, "--out", "many.npz")
+    processes = job.start(words, words)
+    _wait_for(lambda: any(tmp_path.glob(f"{TEMPORARY}*/many.npz")))
+    processes[1].kill()
+    assert job.end(processes) == [1, -signal.SIGKILL]
+    (sentence,) = job.sentences()
+    assert "another process of the job has ended or no longer answers" in sentence
+    assert [path.name for path in tmp_path.iterdir() if "many" in path.name or TEMPORARY in path.name] == []
 
 
 def test_only_one_of_a_job_makes_what_is_not_shared(job: Job, tmp_path: Path) -> None:

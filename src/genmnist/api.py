@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from genmnist import notebook
 from genmnist.data import as_splits
 from genmnist.device import choose_device, describe_machine
+from genmnist.distributed import ALONE, Ranks
 from genmnist.drawing import Samples
 from genmnist.errors import UsageError
 from genmnist.exporting import export
@@ -186,6 +187,7 @@ def evaluate(
     seed: int = 0,
     how: Options | None = None,
     weaker: Diffusion | None = None,
+    ranks: Ranks = ALONE,
     watch: Callable[[str, float], None] | None = None,
 ) -> Evaluation:
     """Measure a model: its samples against test images, and whatever else its family can be measured by.
@@ -201,6 +203,8 @@ def evaluate(
         seed: of the samples.
         how: how to sample, as `model.how` returns it.
         weaker: the model that autoguidance goes beyond, if `how` asks for it.
+        ranks: the processes that share the work, as `genmnist.distributed.join` returns them; all must ask
+            for the same, and all get the same.
         watch: called with the name of a stage and the share of it that is done; None: a notebook shows a bar.
 
     Returns:
@@ -222,7 +226,7 @@ def evaluate(
     space = distances.own_features(features) if features else distances.bundled_features(model.device)
     with notebook.bar("") as advance:
         told = watch or (lambda stage, share: advance(share, stage))
-        measured = suite.measure(model, splits, space, effort, told, seed, how, weaker)
+        measured = suite.measure(model, splits, space, effort, told, seed, how, weaker, ranks)
     document = measured.document.replace(
         num=effort.num,
         quick=quick,

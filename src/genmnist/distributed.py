@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from genmnist.shares import Share
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 _TIMEOUT = "GENMNIST_RANK_TIMEOUT"  # seconds that a process waits for another
 _DEFAULT_TIMEOUT = 600.0
 _SAID = "genmnist/said"  # by how many a sentence was to be said, in the job's store
@@ -104,6 +106,17 @@ class Ranks:
     def gather(self, value: _T, kind: Any) -> list[_T]:
         """Return what every process gives, by rank; `kind` is its type."""
         return [value]
+
+    def each(self, work: Callable[[_Item], Tensor], items: Iterable[_Item]) -> Iterator[Tensor]:
+        """Do something for each of some items; yield what it returns, in order, on all processes.
+
+        Where there are several each does one at a time, and holds what all have done meanwhile.
+
+        Args:
+            work: returns a tensor on the CPU.
+            items: what it is given.
+        """
+        return map(work, items)
 
     def total(self, tensor: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
@@ -237,6 +250,12 @@ class _Several(Ranks):
             dist.all_gather(told, torch.cat((packed, padding)), self._words)
         return [_unpacked(part[: int(length)], kind) for part, length in zip(told, lengths, strict=True)]
 
+    def each(self, work: Callable[[_Item], Tensor], items: Iterable[_Item]) -> Iterator[Tensor]:
+        waiting = iter(items)
+        while turn := [*itertools.islice(waiting, self.size)]:
+            own = _Rows.of(work(turn[self.rank])) if self.rank < len(turn) else None
+            yield from (rows.tensor() for rows in self.gather(own, _Rows | None) if rows)
+
     def total(self, tensor: Tensor) -> Tensor:
         import torch.distributed as dist
 
@@ -293,6 +312,25 @@ class _Several(Ranks):
                     "what was last saved is kept; start the job again"
                 ) from error
             raise
+
+
+class _Rows(msgspec.Struct, frozen=True):
+    """A tensor that travels."""
+
+    kind: str
+    shape: tuple[int, ...]
+    content: bytes
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Rows:
+        array = tensor.numpy()
+        return cls(array.dtype.name, array.shape, array.tobytes())
+
+    def tensor(self) -> Tensor:
+        import numpy as np
+        import torch
+
+        return torch.from_numpy(np.frombuffer(bytearray(self.content), self.kind).reshape(self.shape))
 
 
 def _packed(value: object) -> Tensor:

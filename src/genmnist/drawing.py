@@ -19,6 +19,7 @@ from torch import Tensor
 from genmnist import notebook
 from genmnist.data import Dataset
 from genmnist.data.facts import class_name
+from genmnist.distributed import ALONE, Ranks
 from genmnist.errors import UsageError
 from genmnist.families.sampling import RESAMPLE, STRENGTH
 from genmnist.figures import animation, export, grid, latent, reverse
@@ -96,12 +97,14 @@ class Samples:
         request: what is asked of it.
         num: how many.
         batch_size: at a time.
+        ranks: the processes that draw together; the first one writes.
     """
 
     model: Generator
     request: Request
     num: int
     batch_size: int = 64
+    ranks: Ranks = ALONE
 
     @functools.cached_property
     def images(self) -> UInt8[Tensor, "num h w *rgb"]:
@@ -140,12 +143,13 @@ class Samples:
 
     def batches(self, watch: Watch, before: int = 0) -> Iterator[Tensor]:
         """Draw, and tell `watch` of it as `before` and as many images as the steps taken come to."""
-        done = 0
+        done, turn = 0, self.batch_size * self.ranks.size
 
         def step(share: float) -> None:
-            watch(before + done + int(share * min(self.batch_size, self.num - done)))
+            watch(before + done + int(share * min(turn, self.num - done)))
 
-        for batch in self.model.sample_batches(replace(self.request, watch=step), self.num, self.batch_size):
+        request = replace(self.request, watch=step)
+        for batch in self.model.sample_batches(request, self.num, self.batch_size, self.ranks):
             done += len(batch)
             watch(before + done)
             yield batch
@@ -169,10 +173,16 @@ class Samples:
     ) -> Image.Image | None:
         """Draw into a file or a folder, as its name asks, and return the picture if it is one.
 
+        Of several processes the first one writes. How images come about it draws alone.
+
         Raises:
             GenmnistError: it cannot be written.
         """
         out, about = Path(out), about or {}
+        if not self.ranks.leads:
+            for _ in self.batches(watch) if out.suffix != ".gif" else ():
+                pass  # its share is all that it is here for
+            return None
         if out.suffix == ".npz":
             labels = self.request.sequence(0, self.num)
             export.npz(self.batches(watch), self.num, out, None if labels is None else labels.tolist())

@@ -37,7 +37,7 @@ def main() -> None:
     try:
         if size() > 1:
             os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch says of the end of a process
-            if not leads() and words[:1] != ["train"]:  # what the processes of a job do together
+            if not leads() and not _is_shared(words):
                 return
         for target in _plugins(words):
             plugin(target)
@@ -78,6 +78,11 @@ def main() -> None:
     if status == 130:  # Typer has caught the Ctrl-C
         _fail("interrupted", 130)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _is_shared(words: Sequence[str]) -> bool:
+    """Tell whether the processes of a job do together what is asked; else the first one does it alone."""
+    return words[:1] in (["train"], ["sample"]) or (words[:1] == ["evaluate"] and words[1:2] != ["samples"])
 
 
 class _TerminatedError(BaseException):

@@ -106,6 +106,7 @@ def command(family: Family) -> Callable[..., None]:
         model = cast("Generator", common.load(found, family.name, output))
         splits = find_data(model.trained, **given)
         classifier = _classifier(own, str(model.device))
+        ranks = common.ranks(model)
         with _stages(output) as watch:
             measured = api.evaluate(
                 model,
@@ -116,10 +117,12 @@ def command(family: Family) -> Callable[..., None]:
                 likelihood_steps=chain.likelihood_steps,
                 seed=common.seed,
                 how=chosen,
+                ranks=ranks,
                 **weaker.load(family.name, chosen, common, output),
                 watch=watch,
             )
-        _show(output, measured, folder, common.about(found), look, {"model": found.origin})
+        if ranks.leads:
+            _show(output, measured, folder, common.about(found), look, {"model": found.origin})
 
     chain = Likelihood if "likelihood" in family.measures else NoLikelihood
     groups = {"chain": chain, "weaker": weaker_of(family), "common": opt.Common, "how": sampling,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 import typer
 
+from genmnist import distributed
 from genmnist.cli import shell_completion
 from genmnist.cli.console import Output
 from genmnist.cli.help import DEVICE, FIGURE, MESSAGES, MODEL, NETWORK, SAMPLING, TRAINING, dress
@@ -26,6 +27,7 @@ from genmnist.registry import DATASETS, SAMPLERS
 from genmnist.runs.find import Found
 
 if TYPE_CHECKING:
+    from genmnist.distributed import Ranks
     from genmnist.models import Model as AnyModel
 
 # The panel of each group of options; and those among them that people come for, which stand first of all.
@@ -186,6 +188,22 @@ class Common:
         output.say(f"model: {found.origin}")
         output.note(model=found.origin, seed=self.seed)
         return model
+
+    def ranks(self, model: AnyModel) -> Ranks:
+        """Return the processes of the job, once all have been asked for the same of the same model.
+
+        Raises:
+            UsageError: they have not.
+            GenmnistError: they do not find each other.
+        """
+        from genmnist.runs.checkpoint import weights_sum
+        from genmnist.version import versions
+
+        ranks = distributed.join(model.device)
+        if ranks.size > 1:
+            asked = {"command": " ".join(sys.argv[1:]), "precision": model.precision}
+            ranks.agree(asked | {"model": weights_sum(model), "versions": versions()})
+        return ranks
 
     def about(self, found: Found) -> dict[str, str]:
         """Return what a picture's metadata says of how to make it again."""

@@ -111,11 +111,13 @@ def command(family: Family) -> Callable[..., None]:
         num = amount.of(asked.turns)
         total = num * max(len(sweep), 1)
         _check_fits(total, out)
-        samples = drawing.Samples(model, asked, num, batch_size)
+        ranks = common.ranks(model)
+        samples = drawing.Samples(model, asked, num, batch_size, ranks)
         with output.progress("sampling", total) as advance:
             if sweep:
                 drawn = samples.sweep(ways, advance)
-                drawn.save(out, common.about(found), look)
+                if ranks.leads:
+                    drawn.save(out, common.about(found), look)
                 picture: Any = drawn.picture
             else:
                 picture = samples.write(out, common.about(found), advance, look)

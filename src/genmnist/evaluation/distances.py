@@ -123,7 +123,8 @@ def frechet(ours: Features, theirs: Others) -> float:
     _check(ours, theirs, 2)
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=_identity(ours.shape[1]))
+    # Other processes of a job have the same images, which torchmetrics would add to ours.
+    metric = FrechetInceptionDistance(feature=_identity(ours.shape[1]), sync_on_compute=False)
     metric.update(theirs.double(), real=True)
     metric.update(ours.double(), real=False)
     return float(metric.compute())
@@ -142,7 +143,9 @@ def kernel(ours: Features, theirs: Others) -> float:
 
     size = min(len(ours), len(theirs), _SUBSET)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of the memory it takes
-        metric = KernelInceptionDistance(feature=_identity(ours.shape[1]), subsets=_SUBSETS, subset_size=size)
+        metric = KernelInceptionDistance(
+            feature=_identity(ours.shape[1]), subsets=_SUBSETS, subset_size=size, sync_on_compute=False
+        )
     metric.update(theirs.double(), real=True)
     metric.update(ours.double(), real=False)
     with torch.random.fork_rng(devices=()):

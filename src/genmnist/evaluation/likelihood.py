@@ -18,6 +18,7 @@ from genmnist.data import Shape, scale
 from genmnist.diffusion import likelihood, samplers
 from genmnist.diffusion.samplers import Denoise
 from genmnist.diffusion.spacings import spaced
+from genmnist.distributed import ALONE, Ranks
 from genmnist.errors import UsageError
 from genmnist.evaluation.document import Bound, Exact, Level
 from genmnist.evaluation.shapes import by, image_shape
@@ -37,6 +38,7 @@ def bound(
     steps: int | None = 100,
     seed: int = 0,
     batch_size: int = 250,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Bound]:
     """Measure the variational bound; yields 1 + `steps` times, after each noise level, last the whole.
 
@@ -51,6 +53,7 @@ def bound(
         steps: how many noise levels stand for all of them, without bias; None takes all T - 1.
         seed: fixes the noise, and which noise levels.
         batch_size: images at a time.
+        ranks: the processes that share the work, a noise level each at a time.
 
     Raises:
         UsageError: there are no images or no steps, an empty batch, or images or labels that do not fit.
@@ -66,7 +69,8 @@ def bound(
     def bits(number: int, term: Callable[..., Tensor]) -> PerImage:
         """Return a term of the bound for every image, by noise of its own."""
         found = []
-        for first, x0, denoise in _batches(model, images, labels, batch_size):
+        for first in range(0, len(images), batch_size):
+            x0, denoise = _batch(model, images, labels, slice(first, first + batch_size))
             drawn = SampleNoise(derive(seed, "bound", number), first, len(x0), x0.device)
             noise = drawn.normal(*model.shape)
             kept = samplers.thresholded(denoise, schedule)
@@ -83,8 +87,13 @@ def bound(
         return Bound(bits, len(images), *ends, tuple(levels), standard_error(total))
 
     yield result()
-    for number, step in enumerate(likelihood.transitions(schedule, u), 1):
-        term = bits(number, functools.partial(likelihood.transition, step=step))
+    transitions = [*likelihood.transitions(schedule, u)]
+
+    def level(number: int) -> PerImage:
+        return bits(number, functools.partial(likelihood.transition, step=transitions[number - 1]))
+
+    terms = ranks.each(level, range(1, len(transitions) + 1))
+    for step, term in zip(transitions, terms, strict=True):
         total += term
         log_snr, log_snr_s = schedule.log_snr(step.t).item(), schedule.log_snr(step.s).item()
         width = step.weight * (log_snr_s - log_snr)
@@ -100,6 +109,7 @@ def exact(
     steps: int = 48,
     seed: int = 0,
     batch_size: int = 50,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Exact]:
     """Measure the likelihood under the probability-flow ODE; yields after each batch, last the whole.
 
@@ -117,6 +127,7 @@ def exact(
         steps: at how many timesteps, evenly spaced in log-SNR, to look.
         seed: fixes u, and the probes of the trace estimate.
         batch_size: images at a time; each takes as much memory as in training.
+        ranks: the processes that share the work, a batch each at a time.
 
     Raises:
         UsageError: there are no images, fewer steps than two or more than timesteps, an empty batch, or
@@ -128,13 +139,18 @@ def exact(
     timesteps = spaced(model.schedule, steps, "log-snr")[-2::-1]  # from clean to noisy, without CLEAN
     alpha, each = model.schedule.alpha(timesteps[0]).item(), bits_per_nat(model)
     found: list[PerImage] = []
-    for first, x0, denoise in _batches(model, images, labels, batch_size):
+
+    def measure(first: int) -> PerImage:
+        x0, denoise = _batch(model, images, labels, slice(first, first + batch_size))
         noise = SampleNoise(derive(seed, "exact"), first, len(x0), x0.device)
         u = torch.special.ndtr(noise.normal(*model.shape))
         x = ((x0 + 1) * 127.5 + u) / 128 - 1
         signs = functools.partial(_signs, noise, model.shape)
         log_p = likelihood.log_density(denoise, alpha * x, model.schedule, timesteps, signs)
-        found.append(7 - math.log2(alpha) - log_p.cpu().double() * each)
+        return 7 - math.log2(alpha) - log_p.cpu().double() * each
+
+    for measured in ranks.each(measure, range(0, len(images), batch_size)):
+        found.append(measured)
         bits = torch.cat(found)
         yield Exact(len(bits), bits.mean().item(), standard_error(bits))
 
@@ -149,15 +165,11 @@ def _signs(noise: SampleNoise, shape: Shape) -> Tensor:
     return noise.normal(*shape).sign()
 
 
-def _batches(
-    model: Diffusion, images: Images, labels: Labels | None, batch_size: int
-) -> Iterator[tuple[int, Tensor, Denoise]]:
-    """Yield the number of each batch's first image, its pixels in [-1, 1], and what denoises it."""
-    for first in range(0, len(images), batch_size):
-        batch = slice(first, first + batch_size)
-        own = None if labels is None else labels[batch].to(model.device)
-        x0 = 2 * scale(images[batch].to(model.device)) - 1
-        yield first, x0, functools.partial(model.denoise, labels=own)
+def _batch(model: Diffusion, images: Images, labels: Labels | None, batch: slice) -> tuple[Tensor, Denoise]:
+    """Return the pixels of a batch, in [-1, 1], and what denoises it."""
+    own = None if labels is None else labels[batch].to(model.device)
+    x0 = 2 * scale(images[batch].to(model.device)) - 1
+    return x0, functools.partial(model.denoise, labels=own)
 
 
 def standard_error(bits: PerImage) -> float | None:

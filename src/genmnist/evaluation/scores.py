@@ -18,6 +18,7 @@ from torch import Tensor
 
 from genmnist.data import scale
 from genmnist.diffusion import categorical, likelihood
+from genmnist.distributed import ALONE, Ranks
 from genmnist.errors import UsageError
 from genmnist.evaluation.document import Bound, Level
 from genmnist.evaluation.likelihood import bits_per_nat, check, standard_error
@@ -78,6 +79,7 @@ def terms(
     steps: int | None = None,
     seed: int = 0,
     batch_size: int = 64,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Terms]:
     """Measure every image; yields after each batch, last the whole.
 
@@ -90,6 +92,7 @@ def terms(
             what a coder can spend.
         seed: fixes the noise, and which noise levels.
         batch_size: images at a time.
+        ranks: the processes that share the work, a batch each at a time.
 
     Raises:
         UsageError: the model does not know values; there are no images, looks or steps, an empty batch, or
@@ -101,15 +104,19 @@ def terms(
         if number is not None and number < 1:
             raise UsageError(f"`{name}` must be 1 or more, not {number}")
     levels = _Levels(model, looks, steps)
-    found: list[tuple[Tensor, ...]] = []
-    for first in range(0, len(images), batch_size):
+    found: list[Tensor] = []
+
+    def measure(first: int) -> Tensor:
         batch = slice(first, first + batch_size)
         own = None if labels is None else labels[batch].to(model.device)
         clean = 2 * scale(images[batch].to(model.device)) - 1
         noise = SampleNoise(derive(seed, "score"), first, len(clean), clean.device)
-        found.append(_score(model, clean, own, levels, noise))
-        prior, reconstruction, costs = (torch.cat(parts) for parts in zip(*found, strict=True))
-        yield Terms(prior, reconstruction, costs, levels.edges)
+        return _score(model, clean, own, levels, noise)
+
+    for measured in ranks.each(measure, range(0, len(images), batch_size)):
+        found.append(measured)
+        prior, reconstruction, costs = torch.cat(found).tensor_split((1, 2), 1)
+        yield Terms(prior[:, 0], reconstruction[:, 0], costs, levels.edges)
 
 
 class _Levels:
@@ -151,8 +158,8 @@ class _Levels:
 @torch.inference_mode()
 def _score(
     model: Diffusion, clean: Tensor, labels: Labels | None, levels: _Levels, noise: SampleNoise
-) -> tuple[Tensor, ...]:
-    """Return prior, reconstruction and levels of a batch of images in [-1, 1], as in `Terms`."""
+) -> Float64[Tensor, "b terms"]:
+    """Return prior, reconstruction and levels of a batch of images in [-1, 1], as in `Terms`, in columns."""
     schedule, each = model.schedule, bits_per_nat(model)
     seen = likelihood.noisy(clean, schedule, 0, noise.normal(*model.shape))
     reconstruction = model.surprise(seen, 0, categorical.nearest(clean, model.options.values), labels)
@@ -166,8 +173,8 @@ def _score(
         x = alpha * clean + sigma * noise.normal(*model.shape)
         error = (clean - model.predict(x, alpha, sigma, labels)).square().flatten(1).sum(1)
         costs.append(cost * error.double().cpu())
-    parts = (likelihood.prior(clean, schedule), reconstruction, torch.stack(costs, 1))
-    return tuple(each * part.double().cpu() for part in parts)
+    ends = (likelihood.prior(clean, schedule), reconstruction)
+    return each * torch.stack([part.double().cpu() for part in (*ends, *costs)], 1)
 
 
 def check_values(model: Diffusion, images: Images) -> None:

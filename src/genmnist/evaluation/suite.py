@@ -17,6 +17,7 @@ from torch import Tensor
 
 from genmnist import notebook
 from genmnist.data import Dataset, Splits
+from genmnist.distributed import ALONE, Ranks
 from genmnist.errors import UsageError
 from genmnist.evaluation import (
     bands,
@@ -113,6 +114,7 @@ class Task:
     seed: int
     how: Options | None  # to sample
     beyond: dict[str, Any] = field(default_factory=dict)  # the weaker model that is gone beyond, if one is
+    ranks: Ranks = ALONE  # who shares what the network computes; the rest each does for itself
 
     def test_images(self, count: int) -> tuple[Images, Labels]:
         """Return so many test images, spread evenly, and their labels if the model takes labels."""
@@ -199,6 +201,7 @@ def measure(
     seed: int = 0,
     how: Options | None = None,
     weaker: Diffusion | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Measure a model: its samples, and whatever else its family's description lists.
 
@@ -214,6 +217,7 @@ def measure(
         seed: of the samples.
         how: how to sample; None: as suits the model.
         weaker: the model that autoguidance goes beyond, if `how` asks for it.
+        ranks: the processes that share the work; all get the same.
 
     Raises:
         UsageError: the model, the data and the features do not fit one another, or the family lists a
@@ -230,13 +234,13 @@ def measure(
     drawn: list[Images] = []
     beyond: dict[str, Any] = {} if weaker is None else {"weaker": weaker}
     request = model.request(seed, how=how, **beyond)
-    for batch in model.sample_batches(request, effort.num, family.batch_size):
+    for batch in model.sample_batches(request, effort.num, family.batch_size, ranks):
         drawn.append(batch)
         watch("sampling", sum(map(len, drawn)) / effort.num)
     images = torch.cat(drawn)
     labels = request.sequence(0, len(images))
     evaluation = measure_images(images, data, features, labels, watch)
-    task = Task(model, data, features, effort, watch, seed, how, beyond)
+    task = Task(model, data, features, effort, watch, seed, how, beyond, ranks)
     found: dict[str, Any] = {}
     undefined: list[str] = []
     for name in family.measures:
@@ -269,9 +273,10 @@ def _likelihood(task: Task) -> tuple[str, Likelihood]:
     model, effort = cast("Diffusion", task.model), task.effort
     if model.knows_values:
         return "likelihood", _scored(task, model)
-    bound = likelihood.bound(model, *task.test_images(effort.bounded), steps=effort.levels, seed=task.seed)
+    shared: dict[str, Any] = {"seed": task.seed, "ranks": task.ranks}
+    bound = likelihood.bound(model, *task.test_images(effort.bounded), steps=effort.levels, **shared)
     images, labels = task.test_images(effort.exact)
-    exact = likelihood.exact(model, images, labels, seed=task.seed, batch_size=_EXACT_BATCH)
+    exact = likelihood.exact(model, images, labels, batch_size=_EXACT_BATCH, **shared)
     return "likelihood", Likelihood(
         task.last("bound", bound, lambda found: len(found.levels) / effort.levels),
         task.last("exact likelihood", exact, lambda found: found.images / len(images)),
@@ -283,7 +288,7 @@ def _scored(task: Task, model: Diffusion) -> Likelihood:
     effort, (images, labels) = task.effort, task.test_images(task.effort.scored)
 
     def last(stage: str, images: Images, labels: Labels, steps: int | None = None) -> Terms:
-        found = scores.terms(model, images, labels, effort.looks, steps, task.seed)
+        found = scores.terms(model, images, labels, effort.looks, steps, task.seed, ranks=task.ranks)
         return task.last(stage, found, lambda terms: len(terms.prior) / len(images))
 
     bound = last("bound", images, labels).bound(model)
@@ -313,7 +318,7 @@ def _guidance(task: Task) -> tuple[str, tuple[Guided, ...]]:
     for number, strength in enumerate(_STRENGTHS):
         task.watch("guidance", number / len(_STRENGTHS))
         guided = how.replace({"guidance": strength})
-        images = model.sample(count, task.seed, batch_size, how=guided, **task.beyond)
+        images = model.sample(count, task.seed, batch_size, task.ranks, how=guided, **task.beyond)
         found = features.features(images)
         turns = torch.tensor(model.request().turns)
         kept = features.decide(found) == turns[torch.arange(count) % len(turns)]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from genmnist import notebook
 from genmnist.data import Shape, quantise
 from genmnist.device import autocast, choose_precision
+from genmnist.distributed import ALONE, Ranks
 from genmnist.errors import UsageError
 from genmnist.families.family import ModelOptions
 from genmnist.models.graphs import Graphs
@@ -244,7 +245,7 @@ class Generator(Model):
         yield Frame("", torch.cat([*self.sample_batches(request, num)]))
 
     def sample(
-        self, num: int, seed: int = 0, batch_size: int = 256, **asked: Any
+        self, num: int, seed: int = 0, batch_size: int = 256, ranks: Ranks = ALONE, **asked: Any
     ) -> UInt8[Tensor, "num h w *rgb"]:
         """Draw `num` images; image k depends on `seed` and k alone.
 
@@ -252,6 +253,7 @@ class Generator(Model):
             num: how many.
             seed: fixes them all.
             batch_size: how many to draw at a time; changes nothing else, but for rounding.
+            ranks: the processes that share the work; each has all the images in the end.
             asked: what else `request` takes: `labels`, `guide`, and `how` or options such as `steps=32`.
 
         Returns:
@@ -260,18 +262,23 @@ class Generator(Model):
         Raises:
             UsageError: a number or a name that makes no sense.
         """
-        return torch.cat([*self.sample_batches(self.request(seed, **asked), num, batch_size)])
+        return torch.cat([*self.sample_batches(self.request(seed, **asked), num, batch_size, ranks)])
 
     def sample_batches(
-        self, request: Request, num: int, batch_size: int = 256
+        self, request: Request, num: int, batch_size: int = 256, ranks: Ranks = ALONE
     ) -> Iterator[UInt8[Tensor, "b h w *rgb"]]:
-        """Draw the first `num` images of a request, a batch at a time, in the memory of one batch."""
+        """Draw the first `num` images of a request, a batch at a time, in the memory of one batch.
+
+        Processes that share the work draw a batch each at a time; all of them get every batch, in order.
+        """
         check_whole("num", num, 1)
         check_whole("batch_size", batch_size, 1)
-        for first in range(0, num, batch_size):
+
+        def draw(first: int) -> Tensor:
             with torch.inference_mode():
-                batch = quantise(self.draw(request, first, min(batch_size, num - first))).cpu()
-            yield batch
+                return quantise(self.draw(request, first, min(batch_size, num - first))).cpu()
+
+        yield from ranks.each(draw, range(0, num, batch_size))
 
 
 class Latent(Generator):

@@ -321,6 +321,11 @@ def _sum(text: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def weights_sum(model: Model) -> str:
+    """Return the SHA-256 sum of a model's weights."""
+    return _sum("", {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
+
+
 def _damaged(path: Path, why: str) -> GenmnistError:
     lines = why.splitlines()
     return GenmnistError(f"{path} is not a genmnist checkpoint, or is damaged: {lines[0][:200]}")
