@@ -68,8 +68,7 @@ class AdaptiveNorm(nn.Module):
         scale, shift = self.affine(condition).to(x.dtype).chunk(2, -1)
         # Written out over the width: an inner loop over a few channels would be too short to be fast.
         scale, shift = (part.repeat(1, w).unsqueeze(1) for part in (1 + scale, shift))
-        scaled: Tensor = rows * scale + shift
-        return scaled.view(b, h, w, c).permute(0, 3, 1, 2)
+        return torch.addcmul(shift, rows, scale).view(b, h, w, c).permute(0, 3, 1, 2)
 
 
 class ResBlock(nn.Module):
@@ -85,9 +84,10 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Maps, condition: Condition) -> Float[Tensor, "b out h w"]:
         """Add what the two convolutions make of x."""
-        h = self.conv1(F.silu(normalised(x)))
-        h = self.conv2(F.silu(self.norm(h, condition)))
-        total: Tensor = self.skip(x) + h
+        in_place = not torch.is_grad_enabled()  # where nothing is kept for a backward pass
+        h = self.conv1(F.silu(normalised(x), in_place))
+        h = self.conv2(F.silu(self.norm(h, condition), in_place))
+        total: Tensor = h.add_(self.skip(x)) if in_place else self.skip(x) + h
         return total
 
 
