@@ -169,6 +169,7 @@ def wait_for(moment: str, killed: Killed, processes: Sequence[BaseProcess], chan
     def until(reached: Callable[[], bool]) -> None:
         while not reached() and all(process.is_alive() for process in processes):
             assert time.monotonic() < deadline, killed.said()
+            time.sleep(0.0003)
 
     def saved() -> int:
         try:

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +354,7 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.step, self.validation = 100.0, 0.01, 0.2
+        self.halts: list[tuple[float, float]] = []  # at what time the process does not run for how long
         monkeypatch.setattr("time.perf_counter", lambda: self.now)
         monkeypatch.setattr(Trainer, "_advance", self._taking("step", Trainer._advance))
         monkeypatch.setattr(Trainer, "validate", self._taking("validation", Trainer.validate))
@@ -360,6 +362,8 @@ class Machine:
     def _taking(self, what: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*words: Any) -> Any:
             self.now += getattr(self, what)
+            while self.halts and self.now > self.halts[0][0]:
+                self.now += self.halts.pop(0)[1]
             return method(*words)
 
         return timed
@@ -428,6 +432,30 @@ def test_a_budget_is_kept_on_a_machine_that_changes(
         torch.equal(one, other)
         for one, other in zip(weights(again).values(), weights(trainer).values(), strict=True)
     )
+
+
+@pytest.mark.parametrize(
+    ("at", "seconds"), [(0.5, 8.0), (0.5, 60.0), (5.0, 9.0), (5.0, 60.0), (18.5, 60.0), (10.0, 9.3)]
+)
+def test_a_budget_outlives_a_halt(at: float, seconds: float, few: Splits, machine: Machine) -> None:
+    """A process that is stopped loses the time, but not its pace, nor the fall of its learning rate.
+
+    At 0.5 s the pace is still measured; the budget is 20 s.
+    """
+    budget = Budget(20.0, machine.now)
+    machine.step, machine.halts = 0.05, [(100 + at, seconds)]
+    trainer, halted = make(few, steps=budget.fit(make(few, steps=1000))), 0
+    for _ in trainer.train():
+        if plan := budget.correct(trainer):
+            trainer.plan = plan
+        halted = halted or (trainer.step if not machine.halts else 0)
+    ended = 100 + at + seconds
+    assert max(119.0, ended + 0.4) <= machine.now <= max(120.4, ended + 1.9)
+    rates = [trainer.recipe.rate(*trainer.plan.place(step)) for step in range(trainer.steps)]
+    assert rates[-1] < 0.1 * max(rates)
+    falling = rates[halted:]
+    assert len(falling) >= 5
+    assert all(later <= rate for rate, later in pairwise(falling)) or at < 1
 
 
 def test_a_short_run_has_metrics_on_its_way(few: Splits) -> None:

@@ -8,6 +8,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -31,6 +32,39 @@ _ABANDONED = 60.0  # seconds that a temporary folder has been left alone when it
 TEMPORARY = ".genmnist-writing-"
 
 
+# A file without which nothing is written beside it or below.
+_MARK: ContextVar[Path | None] = ContextVar("_MARK", default=None)
+
+
+@contextlib.contextmanager
+def only_while(mark: Path) -> Iterator[None]:
+    """Let `replacing` refuse to write into the folder of a file once that is gone, or to make it again."""
+    token = _MARK.set(mark)
+    try:
+        yield
+    finally:
+        _MARK.reset(token)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and those that it lies in. Raises GenmnistError as `_check_mark` does."""
+    mark = _check_mark(folder)
+    if mark is None:
+        folder.mkdir(parents=True, exist_ok=True)
+    elif folder != mark.parent:
+        folder.mkdir(exist_ok=True)
+
+
+def _check_mark(folder: Path) -> Path | None:
+    """Return the mark that a folder stands or falls with, if any. Raises GenmnistError if it is gone."""
+    mark = _MARK.get()
+    if mark is None or mark.parent not in (folder, *folder.parents):
+        return None
+    if not mark.exists():
+        raise GenmnistError(f"{mark} was removed or moved: nothing more is written to {mark.parent}")
+    return mark
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path, former: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes the place of `path` in one step.
@@ -43,7 +77,8 @@ def replacing(path: str | Path, former: Path | None = None) -> Iterator[Path]:
         former: where its old content, if it has any, is to be kept.
 
     Raises:
-        GenmnistError: the file cannot be written (permissions, a full disk, a folder in its place).
+        GenmnistError: the file cannot be written (permissions, a full disk, a folder in its place), or what
+            `only_while` was told is gone.
     """
     import shutil  # here, because a usage error should not wait for them
     import tempfile
@@ -51,7 +86,7 @@ def replacing(path: str | Path, former: Path | None = None) -> Iterator[Path]:
     path = Path(path)
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         _remove_abandoned(path.parent)
         # A private folder beside the target: same file system, and the name keeps its suffix.
         holder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
@@ -60,6 +95,7 @@ def replacing(path: str | Path, former: Path | None = None) -> Iterator[Path]:
             with _claimed(holder):
                 yield temporary
                 _flush(temporary)
+                _check_mark(path.parent)
                 if former is not None:
                     _keep(path, former, holder)
                 temporary.replace(path)
@@ -67,6 +103,7 @@ def replacing(path: str | Path, former: Path | None = None) -> Iterator[Path]:
         finally:
             shutil.rmtree(holder, ignore_errors=True)
     except OSError as error:
+        _check_mark(path.parent)
         raise cannot_write(path, error) from error
 
 

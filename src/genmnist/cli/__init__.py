@@ -19,6 +19,7 @@ from genmnist.registry import plugin
 from genmnist.text import printable
 from genmnist.threads import wait_briefly
 
+_ARGUMENT = re.compile(r"`(\w+)`")
 _OUT_OF_MEMORY = "out of memory: take a smaller `batch_size` or a smaller model"
 
 
@@ -49,21 +50,26 @@ def main() -> None:
             sys.stdout.flush()
         leave()
     except GenmnistError as error:
+        _ignore_signals()
         _fail(_with_dashes(str(error), words), error.exit_status)
     except KeyboardInterrupt:
+        _ignore_signals()
         _fail("interrupted", 130)
     except _TerminatedError:
+        _ignore_signals()
         sys.exit(128 + signal.SIGTERM)
     except BrokenPipeError:
         _discard_output()  # whoever read our output has left; there is no one to tell
         sys.exit(1)
     except OSError as error:
+        _ignore_signals()
         _discard_output()
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{(error.strerror or str(error)).lower()}", 1)
     except MemoryError:
         _fail(_with_dashes(_OUT_OF_MEMORY, words), 1)
     except Exception as error:
+        _ignore_signals()
         # Typer's errors, whose class has moved between its versions, know how to say themselves.
         if hasattr(error, "format_message"):
             status = getattr(error, "exit_code", 2)
@@ -76,6 +82,7 @@ def main() -> None:
             _fail("interrupted", 130)
         raise
     if status == 130:  # Typer has caught the Ctrl-C
+        _ignore_signals()
         _fail("interrupted", 130)
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -91,6 +98,12 @@ class _TerminatedError(BaseException):
 
 def _terminate(number: int, frame: object) -> NoReturn:
     raise _TerminatedError
+
+
+def _ignore_signals() -> None:
+    """Let what has to be said be said, however often somebody presses Ctrl-C meanwhile."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
@@ -116,7 +129,7 @@ def _with_dashes(sentence: str, words: Sequence[str]) -> str:
 
     The library names an argument in backticks, as `batch_size`; the user of the command knows --batch-size.
     """
-    if "`" not in sentence:
+    if not _ARGUMENT.search(sentence):
         return sentence
     import typer
 
@@ -132,7 +145,7 @@ def _with_dashes(sentence: str, words: Sequence[str]) -> str:
         if command is None:
             break
         options |= _names(command)
-    return re.sub(r"`(\w+)`", lambda match: options.get(match[1], match[0]), sentence)
+    return _ARGUMENT.sub(lambda match: options.get(match[1], match[0]), sentence)
 
 
 def _mended(error: Any, words: Sequence[str]) -> str:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from genmnist import notebook
 from genmnist.errors import GenmnistError, UsageError
-from genmnist.files import cannot_write, read_document, write_document
+from genmnist.files import TEMPORARY, cannot_write, read_document, write_document
 from genmnist.runs.documents import Config, EpochMetrics, Summary, read_metrics
 
 ROOT = Path("runs")
 BY_EPOCH, CONFIG, CURVES, EVALUATION = "samples-by-epoch.png", "config.json", "losses.png", "evaluation.json"
+
+_LOCK, _SAMPLES = ".lock", "samples"
 
 
 class Run:
@@ -38,7 +40,8 @@ class Run:
         self.by_epoch_file = self.folder / BY_EPOCH
         self.curves_file = self.folder / CURVES
         self.diverged_file = self.folder / "diverged.txt"
-        self.samples = self.folder / "samples"
+        self.lock_file = self.folder / _LOCK
+        self.samples = self.folder / _SAMPLES
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -63,12 +66,15 @@ class Run:
         return notebook.titled(f"run {self.folder}", notebook.table([*facts.items()]), *shown)
 
     @classmethod
-    def create(cls, config: Config, folder: str | Path | None = None) -> Run:
-        """Make the folder of a new run, `runs/<family>/<time>` unless `folder` names another.
+    @contextlib.contextmanager
+    def created(cls, config: Config, folder: str | Path | None = None) -> Iterator[Run]:
+        """Make the folder of a new run, `runs/<family>/<time>` unless `folder` names another; keep it locked.
+
+        Whoever is killed here leaves a folder in which a run can be made.
 
         Raises:
             UsageError: `folder` holds a run already, or something else.
-            GenmnistError: it cannot be written.
+            GenmnistError: it cannot be written, or another process makes a run there.
         """
         if folder is None:
             now = datetime.datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
@@ -81,23 +87,24 @@ class Run:
         for run in map(cls, folders):
             new = not run.folder.exists()
             try:
-                run.samples.mkdir(parents=True)  # whoever makes it has the folder
+                run.folder.mkdir(parents=True, exist_ok=folder is not None)
                 break
             except FileExistsError:
                 continue
             except OSError as error:
                 raise cannot_write(run.folder, error) from error
-        else:
-            raise UsageError(f"{folder} was taken by another run just now: name another `out`")
-        try:
-            write_document(run.config_file, config)
-        except BaseException:  # a full disk: the folder would be neither vacant nor a run
-            with contextlib.suppress(OSError):
-                run.samples.rmdir()
-                if new:
-                    run.folder.rmdir()
-            raise
-        return run
+        with run.locked():
+            check_vacant(run.folder)  # again: another may have been here first
+            try:
+                write_document(run.config_file, config)
+            except BaseException:  # such as a full disk
+                with contextlib.suppress(OSError):
+                    run.lock_file.unlink()
+                    if new:
+                        run.folder.rmdir()
+                raise
+            run.samples.mkdir(exist_ok=True)
+            yield run
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -121,7 +128,7 @@ class Run:
         from filelock import FileLock, Timeout
 
         try:
-            with FileLock(self.folder / ".lock", timeout=0):
+            with FileLock(self.lock_file, timeout=0):
                 yield
         except Timeout as error:
             raise GenmnistError(
@@ -160,8 +167,17 @@ class Run:
 
 
 def check_vacant(folder: Path) -> None:
-    """Raise UsageError unless a run can be put into `folder`: it is absent, or an empty folder."""
+    """Raise UsageError unless a run can be put into `folder`: it is absent, or an empty folder.
+
+    One that was killed as it began has left nothing in it that counts.
+    """
     if (folder / CONFIG).exists():
         raise UsageError(f"{folder} holds a run already: `resume` it, or name another `out`")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not all(map(_is_left, folder.iterdir()))):
         raise UsageError(f"{folder} is not an empty folder: name another `out`")
+
+
+def _is_left(path: Path) -> bool:
+    """Tell whether this may be all that is left of a run that was killed before it had a configuration."""
+    empty = path.name == _SAMPLES and path.is_dir() and not any(path.iterdir())
+    return empty or path.name == _LOCK or path.name.startswith(TEMPORARY)

@@ -3,10 +3,14 @@
 A machine is not as fast later as it was at first: other programs come and go. So the number of steps follows
 the time that is left, and schedules go on from where they are (`genmnist.families.length.Plan`). To settle
 the number once, early on, would keep what comes after from being corrected.
+
+A process may be stopped for a while (Ctrl-Z, a paused container), during which the clock goes on. That time
+is gone, but says nothing of the pace; and however little is left, the learning rate falls to its end in it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -17,9 +21,11 @@ from genmnist.training.trainer import StepEnd, Trainer
 _WARMUP_STEPS = 2
 _LONGEST_START = 60.0  # seconds that imports may take, on a busy machine with a cold disk
 _CLOSING = 0.02  # of a budget, for the last save and the figures
-_AGAIN = 5  # looks after a fifth of the time that is left
+_AGAIN = 5  # looks after a fifth of the time that is left, or half of the steps
 _LEAST = 0.01  # of a budget, between two looks
 _TOLERANCE = 0.02  # of the steps that are left, or of half of all: a plan so near is kept
+_HALT = 5  # times the longest that there was between two steps: the process did not run
+_FALL = 0.04  # of a budget: the end, which stays as planned, and what there is at least after a halt
 
 
 def process_began() -> float:
@@ -49,7 +55,8 @@ class Budget:
     def __init__(self, seconds: float, started: float) -> None:
         self.seconds = seconds
         self._end = started + seconds * (1 - _CLOSING)
-        self._next = 0.0
+        self._next, self._halfway = 0.0, 0.0
+        self._last, self._longest = math.inf, 0.0  # look, and time between two
         self._marks: list[tuple[float, int]] = []  # when which steps were taken
 
     def fit(self, trial: Trainer) -> int:
@@ -79,13 +86,16 @@ class Budget:
         trial.validate()
         validation_seconds = time.perf_counter() - started
         self.reserve(validation_seconds)  # for the last one
-        left = self._end - time.perf_counter()
+        self._last = time.perf_counter()
+        self._end = max(self._end, self._last + _FALL * self.seconds)
+        left = self._end - self._last
         steps = max(1, int(left / (step_seconds + validation_seconds / trial.steps_per_epoch)))
         return trial.ranks.same(steps, int)
 
     def reserve(self, seconds: float) -> None:
         """Keep so much time for what comes after the last step."""
         self._end -= seconds
+        self._longest += seconds  # the same comes between two steps, too
 
     def correct(self, trainer: Trainer) -> Plan | None:
         """Return the plan that fits into the time that is left, if it is another than the trainer's.
@@ -93,14 +103,17 @@ class Budget:
         To be called after every step. The pace is that of the past, as far back as the end is ahead.
         """
         now, step = time.perf_counter(), trainer.step
+        halted = self._pass_over_halt(now)
         if not self._marks or now - self._marks[-1][0] > self.seconds * _LEAST / 4:
             self._marks.append((now, step))
         left = self._end - now
         if not self._next:
-            self._next = now + left / _AGAIN
-        if step >= trainer.steps or now < self._next:
+            self._next, self._halfway = now + left / _AGAIN, (step + trainer.steps) / 2
+        due = left > self.seconds * _FALL and (now >= self._next or step >= self._halfway)
+        if step >= trainer.steps or not (due or halted):
             return None
         self._next = now + max(left / _AGAIN, self.seconds * _LEAST)
+        self._halfway = (step + trainer.steps) / 2  # or a plan made at a wrong pace may be over by then
         since, first = next((mark for mark in reversed(self._marks) if now - mark[0] >= left), self._marks[0])
         if step == first:
             return None
@@ -108,3 +121,13 @@ class Budget:
         if abs(step + more - trainer.steps) <= _TOLERANCE * max(trainer.steps - step, trainer.steps / 2):
             return None
         return trainer.plan.correct(step, step + more)
+
+    def _pass_over_halt(self, now: float) -> bool:
+        """Tell whether the process did not run since the last look; the pace is then that of before."""
+        gap, self._last = now - self._last, now
+        if gap <= max(_HALT * self._longest, self.seconds * _LEAST):
+            self._longest = max(self._longest, gap)
+            return False
+        self._marks = [(when + gap, step) for when, step in self._marks]
+        self._end = max(self._end, now + self.seconds * _FALL)
+        return True

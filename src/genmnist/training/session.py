@@ -30,6 +30,7 @@ from genmnist.families.length import Plan, duration
 from genmnist.families.recipe import Recipe, check_length
 from genmnist.figures import curves, grid, progress
 from genmnist.figures.style import about
+from genmnist.files import only_while
 from genmnist.models import Generator, Model
 from genmnist.randomness import reseed
 from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
@@ -198,8 +199,9 @@ def train(
         config.sources = checkpoint.sources(trainer.model)
         if data is None and data_dir is None and (origin := DATASETS.origin(dataset)):
             config.sources[f"{DATASETS.kind} {dataset}"] = origin
-        run = Run(Path(ranks.first(lambda: str(Run.create(config, out).folder), str)))
-        with _locked(run, ranks):
+        with contextlib.ExitStack() as locked:
+            begin = Run.created(config, out)
+            run = Run(Path(ranks.first(lambda: str(locked.enter_context(begin).folder), str)))
             if source:
                 recorder.save(run, trainer, config)  # or a resumed run would begin elsewhere
             return _carry_on(run, config, trainer, listen, kept)
@@ -432,6 +434,7 @@ def _carry_on(
     ranks, saved = trainer.ranks, time.monotonic()
     with (
         _interruptible() as interrupted,
+        only_while(run.config_file),
         notebook.bar("training", trainer.steps) as advance,
         _noted(run, ranks.leads),
     ):
