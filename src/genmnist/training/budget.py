@@ -129,5 +129,5 @@ class Budget:
             self._longest = max(self._longest, gap)
             return False
         self._marks = [(when + gap, step) for when, step in self._marks]
-        self._end = max(self._end, now + self.seconds * _FALL)
+        self._end = max(self._end, min(now + self.seconds * _FALL, self._end + gap))
         return True
