@@ -29,7 +29,7 @@ from conftest import Command, one_sentence, program
 from damage import tamper
 from genmnist import data, files
 from genmnist.cli.console import Output
-from genmnist.data import Splits, arrays
+from genmnist.data import Splits, arrays, centred
 from genmnist.data.idx import read_idx
 from genmnist.data.pictures import read_pictures
 from genmnist.errors import GenmnistError
@@ -266,6 +266,23 @@ def test_more_pixels_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("genmnist.data.pictures._MOST_TOGETHER", 100)
     with pytest.raises(GenmnistError, match="12 images of 4 x 4 pixels are more than 0 GiB"):
         data.load(data_dir=folder)
+
+
+def test_of_a_damaged_tiff_no_library_speaks_but_genmnist(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """libtiff writes to standard error by itself, past Python: not while we read, and as ever after it."""
+    path = tmp_path / "digit.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (60, 40), np.uint8)
+    Image.fromarray(noise).save(path, compression="tiff_deflate")
+    content = bytearray(path.read_bytes())
+    content[20:200] = b"\xff" * 180
+    path.write_bytes(content)
+    for read in (lambda: read_pictures([path], None), lambda: centred.read(path)):
+        with pytest.raises(GenmnistError, match="cannot be read as an image"):
+            read()
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
 
 
 # What is no regular file

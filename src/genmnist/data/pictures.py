@@ -145,11 +145,30 @@ def _opened(path: Path) -> Iterator[Any]:
             if os.fstat(file.fileno()).st_size > _MOST_BYTES:
                 raise GenmnistError(f"{path} is larger than {_MOST_BYTES >> 20} MiB: {_MEND}")
             image = Image.open(file, formats=_FORMATS)
-            yield image
+            with _silent() if image.format == "TIFF" else contextlib.nullcontext():
+                yield image
     except GenmnistError:
         raise
     except Exception as error:  # a damaged image may make Pillow raise anything: KeyError, struct.error, …
         raise GenmnistError(f"{path} cannot be read as an image: {_MEND}") from error
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep libtiff from writing to standard error what it finds wrong: our sentence says that."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(null)
+        os.close(kept)
 
 
 def _read(path: Path, image_size: int | None, colour: bool | None) -> npt.NDArray[np.uint8]:
