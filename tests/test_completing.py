@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +66,21 @@ def test_a_completion_depends_on_its_number_and_the_seed_alone(
     together, apart = draw(3, 64).int(), draw(3, 1).int()
     assert (together - apart).abs().max() <= 1  # a batch of another size rounds otherwise
     assert not torch.equal(draw(1, 1, seed=6), draw(1, 1))
+
+
+def test_the_temperature_scales_what_a_completion_begins_with(
+    small: ConditionalDiffusion, mnist: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, repaint = list[Tensor](), inpainting.repaint
+
+    def watched(steps: Any, x: Tensor, *others: Any) -> Iterator[Any]:
+        begun.append(x)
+        return repaint(steps, x, *others)
+
+    monkeypatch.setattr(inpainting, "repaint", watched)
+    for temperature in (1.0, 0.5):
+        small.complete(mnist.test.images[0], half("left"), 2, steps=2, temperature=temperature)
+    assert torch.equal(begun[1], 0.5 * begun[0])
 
 
 def test_half_a_digit_is_completed_to_a_digit(ddpm: Diffusion, mnist: Splits) -> None:

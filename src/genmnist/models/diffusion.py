@@ -407,9 +407,10 @@ class Diffusion(Latent):
                 clean.expand_as(x), place, lambda: noise.normal(*self.shape), resample,
             )  # fmt: skip
 
-        return self._changed(
-            request, num, batch_size, len(timesteps) - 1, lambda noise: self._noise(noise), steps
-        )
+        def begin(noise: SampleNoise) -> Images:
+            return request.how.temperature * self._noise(noise)
+
+        return self._changed(request, num, batch_size, len(timesteps) - 1, begin, steps)
 
     def edit(
         self,
