@@ -58,7 +58,7 @@ def main() -> None:
         # Ten times as many, or most of the time would be that of the start.
         ("sample", "vae", "--model", "bundled", "--num", str(10 * options.num), "--out", "vae.npz"),
         (*guide, "--out", "ddpm.npz"),
-        (*guide, "--out", "ddpm"),
+        (*guide, "--out", "digits"),
     )
     with tempfile.TemporaryDirectory() as folder:
         for job in jobs:

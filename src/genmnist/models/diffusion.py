@@ -408,7 +408,8 @@ class Diffusion(Latent):
             )  # fmt: skip
 
         def begin(noise: SampleNoise) -> Images:
-            return request.how.temperature * self._noise(noise)
+            scaled: Images = request.how.temperature * self._noise(noise)
+            return scaled
 
         return self._changed(request, num, batch_size, len(timesteps) - 1, begin, steps)
 
