@@ -84,7 +84,7 @@ def test_what_people_come_for_stands_first() -> None:
     names = re.findall(r"^│ ([a-z-]+) ", help_of(), re.MULTILINE)
     assert [name for name in names if not name.startswith("-")] == [
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "complete",
-        "edit", "evaluate", "export", "score", "report", "explore", "compare",
+        "edit", "evaluate", "average", "export", "score", "report", "explore", "compare",
         "info", "data", "doctor", "new",
     ]  # fmt: skip
 

@@ -117,6 +117,9 @@ class Killed:
             run.by_epoch_file: lambda: picture(run.by_epoch_file),
         }
         readers |= {path: lambda path=path: picture(path) for _, path in run.pictures}  # type: ignore[misc]
+        before = {run.folder / name for name in self.sizes if name.startswith(run.averages.name)}
+        averages = before | {*run.averages.glob("*.safetensors")}
+        readers |= {path: lambda path=path: checkpoint.load(path) for path in averages}  # type: ignore[misc]
         if self.step and not run.state_file.exists():
             lost += 1
         for path, read in readers.items():
@@ -129,7 +132,7 @@ class Killed:
                 self.sizes[name] = path.stat().st_size
             else:
                 lost += self.sizes.get(name, 0)
-        known = {*readers, run.samples, run.folder / ".lock"}
+        known = {*readers, run.samples, run.averages, run.folder / ".lock"}
         strange = [path for path in run.folder.rglob("*") if path not in known and TEMPORARY not in str(path)]
         assert not strange
         return lost
@@ -147,9 +150,13 @@ class Killed:
         self.step = step
 
     def equals(self, whole: Run) -> bool:
-        """Tell whether it has ended as another run did: weights, average, optimisers, metrics, pictures."""
+        """Tell whether it has ended as another run did: weights, averages, optimisers, metrics, pictures."""
         run = self.run
-        kept = ((run.model_file, whole.model_file), (run.state_file, whole.state_file))
+        ours, theirs = (sorted(each.averages.iterdir()) for each in (run, whole))
+        if [path.name for path in ours] != [path.name for path in theirs]:
+            return False
+        pairs = zip(ours, theirs, strict=True)
+        kept = ((run.model_file, whole.model_file), (run.state_file, whole.state_file), *pairs)
         return (
             all(same(checkpoint.read(ours)[1], checkpoint.read(theirs)[1]) for ours, theirs in kept)
             and timeless(run.metrics) == timeless(whole.metrics)
@@ -159,7 +166,9 @@ class Killed:
 
 def half_written(run: Run) -> set[Path]:
     """Return what a run is writing; a running one may take it away while we look."""
-    return {path for folder in (run.folder, run.samples) for path in folder.glob(f"{TEMPORARY}*")}
+    return {
+        path for folder in (run.folder, run.samples, run.averages) for path in folder.glob(f"{TEMPORARY}*")
+    }
 
 
 def wait_for(moment: str, killed: Killed, processes: Sequence[BaseProcess], chance: random.Random) -> None:
@@ -228,6 +237,7 @@ def test_no_kill_costs_more_than_what_was_not_saved_yet(
 ) -> None:
     command = (
         "train", family, *FAMILIES[family], "--data-dir", str(digits), "--batch-size", "8", "--ema", "0.9",
+        "--snapshots", "6",
         "--threads", "1", "--precision", "float32", "--device", "cpu", "--quiet",
     )  # fmt: skip
     whole = Killed(command, Run(tmp_path / "whole"), ranks, tmp_path)

@@ -13,7 +13,19 @@ from genmnist.errors import GenmnistError, InterruptedRunError, UsageError
 from genmnist.version import __version__
 
 if TYPE_CHECKING:
-    from genmnist.api import compare, evaluate, export, info, load, report, resume, sample, score, train
+    from genmnist.api import (
+        average,
+        compare,
+        evaluate,
+        export,
+        info,
+        load,
+        report,
+        resume,
+        sample,
+        score,
+        train,
+    )
     from genmnist.registry import plugin
     from genmnist.runs.find import find
     from genmnist.runs.folder import Run
@@ -24,6 +36,7 @@ __all__ = [
     "Run",
     "UsageError",
     "__version__",
+    "average",
     "compare",
     "evaluate",
     "export",
@@ -40,7 +53,19 @@ __all__ = [
 
 _LAZY = {
     **dict.fromkeys(
-        ("compare", "evaluate", "export", "info", "load", "report", "resume", "sample", "score", "train"),
+        (
+            "average",
+            "compare",
+            "evaluate",
+            "export",
+            "info",
+            "load",
+            "report",
+            "resume",
+            "sample",
+            "score",
+            "train",
+        ),
         "genmnist.api",
     ),
     "Run": "genmnist.runs.folder",

@@ -25,6 +25,7 @@ from genmnist.runs import checkpoint
 from genmnist.runs.documents import ModelHeader, StateHeader
 from genmnist.runs.find import Found, find, find_data
 from genmnist.runs.folder import Run
+from genmnist.training.posthoc import average
 from genmnist.training.session import resume, train
 from genmnist.version import versions
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from genmnist.evaluation.suite import Evaluation
 
 __all__ = [
+    "average",
     "compare",
     "evaluate",
     "export",

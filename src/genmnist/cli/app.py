@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from genmnist.cli import (
+    average,
     compare,
     complete,
     data,
@@ -52,6 +53,7 @@ _BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
 }
 _OTHERS: dict[str, Callable[..., None]] = {
     "score": score.score,
+    "average": average.average,
     "report": report.report,
     "explore": explore.explore,
     "compare": compare.compare,

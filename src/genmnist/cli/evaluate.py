@@ -105,7 +105,7 @@ def command(family: Family) -> Callable[..., None]:
 
         model = cast("Generator", common.load(found, family.name, output))
         splits = find_data(model.trained, **given)
-        classifier = _classifier(own, str(model.device))
+        classifier = own_classifier(own, str(model.device))
         ranks = common.ranks(model)
         with _stages(output) as watch:
             measured = api.evaluate(
@@ -196,7 +196,7 @@ def _samples(
         output.say(f"{file}: {sentence}")
     output.note(assumed=assumed)
     suite.check_enough(len(images))
-    classifier = _classifier(own, device)
+    classifier = own_classifier(own, device)
     bundled = distances.bundled_features
     space = distances.own_features(classifier) if classifier else bundled(place)
     name = given.pop("dataset") or "mnist"
@@ -225,7 +225,7 @@ samples = opt.with_options(
 )
 
 
-def _classifier(own: Found | None, device: str) -> "Classifier | None":
+def own_classifier(own: Found | None, device: str) -> "Classifier | None":
     """Return the classifier that was named, in whose features to measure, if one was."""
     if own is None:
         return None

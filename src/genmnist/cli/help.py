@@ -50,7 +50,8 @@ class Group(TyperGroup):
 
     order: Sequence[str] = (
         "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "complete", "edit",
-        "evaluate", "export", "score", "report", "explore", "compare", "info", "data", "doctor", "new",
+        "evaluate", "average", "export", "score", "report", "explore", "compare", "info", "data", "doctor",
+        "new",
     )  # fmt: skip
 
     def get_params(self, ctx: Any) -> list[Any]:

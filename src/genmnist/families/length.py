@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,6 +94,16 @@ class Plan:
             at = (at + (begin - start) * ((steps - at) / (steps - start))) / steps * total
             start, steps = begin, total
         return at + (step - start) * ((steps - at) / (steps - start)), steps
+
+    def ends_part(self, step: int, parts: int) -> bool:
+        """Tell whether one of so many equal parts of the training ends with its step number `step`, from 1.
+
+        The last ends with the last step, whatever was corrected; where steps are fewer each ends one or more.
+        """
+        if not 0 < step < self.steps:
+            return step == self.steps and parts > 0
+        before, after = (parts * at / steps for at, steps in map(self.place, (step - 1, step)))
+        return math.floor(before) < math.floor(after)
 
 
 def _wrong(given: object) -> UsageError:

@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, Literal
 from genmnist.errors import UsageError
 from genmnist.options import Options, about
 
+SHORTEST, LONGEST = 0.01, 0.28  # lengths of an average that snapshots are kept of, or that is made of them
+
 
 def check_length(epochs: float | None, steps: object, budget: object) -> None:
     """Raise UsageError if the length of a training is given in more ways than one."""
@@ -43,6 +45,26 @@ class Recipe(Options, frozen=True, kw_only=True):
     ema: Annotated[
         float, about("Decay of the averaged weights, which are then the ones kept; 0 for none.", 0, 0.999999)
     ] = 0.0
+    snapshots: Annotated[
+        int,
+        about(
+            "How often over the run snapshots of two more averages are kept: `genmnist average` makes one "
+            "of any length of them.",
+            0,
+            128,
+        ),
+    ] = 0
+    average_short: Annotated[
+        float, about("Length of the one of them, as a share of the training.", SHORTEST, LONGEST)
+    ] = 0.05
+    average_long: Annotated[
+        float, about("Length of the other, as a share of the training.", SHORTEST, LONGEST)
+    ] = 0.1
+
+    @property
+    def averages(self) -> tuple[float, ...]:
+        """Return the lengths of the averages of which snapshots are kept, if any are."""
+        return tuple(sorted({self.average_short, self.average_long})) if self.snapshots else ()
 
     def rate(self, step: float, steps: int) -> float:
         """Return the learning rate of `step` (0 … steps - 1): linear warm-up, then the schedule."""

@@ -95,6 +95,12 @@ def read(path: Path) -> tuple[ModelHeader | StateHeader, dict[str, Tensor]]:
         return stored.header, stored.tensors()
 
 
+def describes(path: Path) -> ModelHeader | StateHeader:
+    """Return what a file says of itself, before its tensors are looked at. Raises GenmnistError as `read`."""
+    with _open(path) as stored:
+        return stored.header
+
+
 def save(path: Path, model: Model, preset: str, training: Training, metrics: dict[str, float]) -> None:
     """Write a model's weights and what they are. Raises GenmnistError as `write` does."""
     write(

@@ -139,6 +139,7 @@ class Training(msgspec.Struct, kw_only=True, frozen=True):
     device: str = ""
     precision: str = ""
     start: str | None = None  # the model that it went on from
+    average: Annotated[float, Meta(gt=0, lt=1)] | None = None  # its length, where they are one of a profile
     step: Count = 0
     steps: Count = 0
     seconds: Seconds = 0.0

@@ -25,6 +25,7 @@ class Run:
     `config.json` says all that is needed to repeat the run; `metrics.jsonl` has a line an epoch;
     `model.safetensors` the weights worth keeping; `state.safetensors` all that resuming needs, and
     `state-before.safetensors` the same as it was saved before, should the first be damaged;
+    `averages/` has snapshots of averages of the weights, if the recipe says so, each a model of its own;
     `summary.json` is there once the run has finished; `diverged.txt` once a loss was not finite.
     """
 
@@ -42,6 +43,7 @@ class Run:
         self.diverged_file = self.folder / "diverged.txt"
         self.lock_file = self.folder / _LOCK
         self.samples = self.folder / _SAMPLES
+        self.averages = self.folder / "averages"
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r})"
@@ -138,6 +140,10 @@ class Run:
     def picture(self, epoch: int) -> Path:
         """Return where the picture of the samples after an epoch goes."""
         return self.samples / f"epoch_{epoch:03d}.png"
+
+    def snapshot(self, step: int, length: float) -> Path:
+        """Return where the average of a length goes as it is after a step."""
+        return self.averages / f"{step:08d}-{length:g}.safetensors"
 
     @property
     def pictures(self) -> list[tuple[int, Path]]:

@@ -21,7 +21,6 @@ from genmnist.data import Splits, scale
 from genmnist.device import choose_device
 from genmnist.diffusion.spacings import spaced
 from genmnist.errors import GenmnistError, UsageError
-from genmnist.families.recipe import Recipe
 from genmnist.models import Diffusion, Model
 from genmnist.randomness import reseed
 from genmnist.registry import FAMILIES, SAMPLERS
@@ -29,7 +28,7 @@ from genmnist.runs import checkpoint
 from genmnist.runs.documents import ModelHeader
 from genmnist.runs.find import find
 from genmnist.runs.folder import Run
-from genmnist.training.trainer import Trainer
+from genmnist.training.trainer import validate
 
 _IMAGE_LEFT = 0.1  # the share of the image in what sampling takes for nothing but noise
 _FRESH_STEPS = 100  # that ancestral sampling needs at least, which draws fresh noise at each
@@ -85,9 +84,8 @@ class _Case:
 
     def validated(self, model: Model) -> float:
         """Return a loss as the training computed it, on the same images and with the same noise."""
-        trainer = Trainer(copy.deepcopy(model), self.data, Recipe(), steps=1)  # type: ignore[arg-type]
-        trainer.model.load_state_dict(model.state_dict())  # building a trainer may set weights
-        return trainer.validate()["loss"]
+        images: Any = self.data
+        return validate(model, images.validation.to(model.device))["loss"]
 
 
 def diagnose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from genmnist.errors import GenmnistError
 from genmnist.families.length import Plan
 from genmnist.files import TEMPORARY, write_document
+from genmnist.models import Model
 from genmnist.registry import DATASETS
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import (
@@ -50,13 +52,42 @@ def _write(
     model = trainer.result
     progress = msgspec.structs.replace(progress, run=identity_sum(config))
     checkpoint.save_state(run.state_file, run.former_state_file, model, config.preset, progress, tensors)
+    metrics = trainer.history[-1].flat() if trainer.history else {}
+    checkpoint.save(run.model_file, model, config.preset, _training(trainer, config), metrics)
+
+
+def _training(trainer: Trainer, config: Config, average: float | None = None) -> Training:
+    """Return how weights came about: the model's, or those of the average of a length."""
+    model = trainer.result
     kept = {name: getattr(config, name) for name in Training.__struct_fields__ if hasattr(config, name)}
     kept |= {"device": str(model.device), "precision": model.precision, "steps": trainer.steps}
     source = config.sources.get(f"{DATASETS.kind} {config.dataset}", "")
     seconds = round(trainer.seconds, 2)
-    training = Training(**kept, dataset_source=source, step=trainer.step, seconds=seconds)
-    metrics = trainer.history[-1].flat() if trainer.history else {}
-    checkpoint.save(run.model_file, model, config.preset, training, metrics)
+    return Training(**kept, dataset_source=source, average=average, step=trainer.step, seconds=seconds)
+
+
+def keep_snapshot(run: Run, trainer: Trainer, config: Config) -> None:
+    """Keep the averages as they are, each as a model of its own, if this is a step after which they are kept.
+
+    Of several processes, all of which must call this after each step and before a state of it is saved, the
+    first one writes. A run that goes on from an earlier state writes the same again.
+
+    Raises:
+        GenmnistError: the loss is no longer finite, or that fails; what is there stays.
+    """
+    if not trainer.snapshot_is_due:
+        return
+    trainer.check()
+
+    def write() -> None:
+        for average in trainer.powers:
+            path, training = (
+                run.snapshot(trainer.step, average.length),
+                _training(trainer, config, average.length),
+            )
+            checkpoint.save(path, cast("Model", average.module), config.preset, training, {})
+
+    trainer.ranks.lead(write)
 
 
 def restore(run: Run, trainer: Trainer, config: Config) -> list[str]:

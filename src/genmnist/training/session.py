@@ -41,7 +41,7 @@ from genmnist.runs.folder import Run
 from genmnist.threads import can_choose
 from genmnist.training import recorder
 from genmnist.training.budget import Budget
-from genmnist.training.trainer import EpochEnd, Event, Remark, Trainer
+from genmnist.training.trainer import EpochEnd, Event, Remark, StepEnd, Trainer
 from genmnist.version import versions
 
 Listener = Callable[[Event, Trainer], None]
@@ -446,6 +446,8 @@ def _carry_on(
         for event in trainer.train():
             if isinstance(event, EpochEnd):
                 ranks.lead(lambda: _keep_epoch(run, trainer, config))
+            elif isinstance(event, StepEnd):
+                recorder.keep_snapshot(run, trainer, config)
             advance(trainer.step, _remark(trainer), trainer.steps)
             if listen:
                 listen(event, trainer)

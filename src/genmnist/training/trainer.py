@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from genmnist.data import Splits
+from genmnist.data import Dataset, Splits
 from genmnist.device import products
 from genmnist.distributed import ALONE, Ranks
 from genmnist.errors import DivergedError, GenmnistError, UsageError
@@ -28,7 +28,7 @@ from genmnist.randomness import reseed
 from genmnist.runs.documents import EpochMetrics, Progress
 from genmnist.shares import sharing
 from genmnist.training import optimizers
-from genmnist.training.averages import WarmAverage
+from genmnist.training.averages import PowerAverage, WarmAverage
 
 _CHECK_EVERY = 50  # steps between looks at the loss; each look makes a GPU wait
 _VALIDATION_BATCH = 1000
@@ -128,6 +128,8 @@ class Trainer:
         self.optimizers = optimizers.build(model, recipe, channels=model.shape[0])
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.average = WarmAverage(model, recipe.ema) if recipe.ema else None
+        # Of these snapshots are kept, for an average whose length is chosen after the training.
+        self.powers = [PowerAverage(model, length) for length in recipe.averages]
         # Without a factor on the loss float16 gradients underflow (Micikevicius et al. 2018, section 3.2).
         self.scaler = torch.amp.GradScaler(
             self.device.type, growth_interval=1000, enabled=model.precision == "float16"
@@ -152,6 +154,11 @@ class Trainer:
         if self.average is None:
             return self.model
         return cast("Model", self.average.module)
+
+    @property
+    def snapshot_is_due(self) -> bool:
+        """Tell whether the step just taken is one after which a snapshot of the averages is kept."""
+        return self.plan.ends_part(self.step, self.recipe.snapshots)
 
     def train(self) -> Iterator[Event]:
         """Train to the last step, from wherever this trainer is. Yields an event after each thing done.
@@ -198,8 +205,8 @@ class Trainer:
             self.scaler.step(optimizer)  # unless a gradient overflowed
             optimizer.zero_grad()
         self.scaler.update()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
+        for average in (*([self.average] if self.average is not None else []), *self.powers):
+            average.update_parameters(self.model)
         if (threads := torch.get_num_threads()) != (self.threads[-1][1] if self.threads else 0):
             self.threads.append((self.step, threads))
         self.step += 1
@@ -312,28 +319,9 @@ class Trainer:
         self._count, self._epoch_seconds = 0, 0.0
         return metrics
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return the losses of the weights worth keeping on validation images, with noise that never changes.
-
-        They are spread evenly over the set where the model asks for no more than some of it.
-        """
-        model, images = self.result, self.validation_set
-        training = model.training
-        model.eval()
-        reseed(self.device, 0, "validation")
-        stride = math.ceil(len(images) / (model.validation_images or len(images)))
-        chosen = torch.arange(0, len(images), stride, device=self.device)
-        sums: dict[str, float] = {}
-        for index in chosen.split(_VALIDATION_BATCH):
-            (share,) = self.ranks.shares(len(index))
-            own = index[share.first : share.first + share.count]
-            with sharing(share), self.ranks.answering():
-                for name, value in model.losses(*images.batch(own)).items():
-                    sums[name] = sums.get(name, 0.0) + value.item() * share.counted
-        model.train(training)
-        totals = self.ranks.total(torch.tensor([*sums.values()], dtype=torch.float64)).tolist()
-        return {name: total / len(chosen) for name, total in zip(sums, totals, strict=True)}
+        """Return the losses of the weights worth keeping on validation images; see `validate` below."""
+        return validate(self.result, self.validation_set, self.ranks)
 
     def check(self) -> None:
         """Raise GenmnistError if a loss since the epoch began was not finite, or no gradient can be used."""
@@ -412,7 +400,31 @@ class Trainer:
         parts = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict() if self.average is not None else {},
+            **{f"power{number}": average.state_dict() for number, average in enumerate(self.powers)},
             "optimizer": optimizers.memory(self.optimizers),
         }
         named = {f"{part}.{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
         return {**named, "running": self._running}
+
+
+@torch.no_grad()
+def validate(model: Model, images: Dataset, ranks: Ranks = ALONE) -> dict[str, float]:
+    """Return the losses of a model on images, with noise that never changes.
+
+    They are spread evenly over the set where the model asks for no more than some of it.
+    """
+    training = model.training
+    model.eval()
+    reseed(model.device, 0, "validation")
+    stride = math.ceil(len(images) / (model.validation_images or len(images)))
+    chosen = torch.arange(0, len(images), stride, device=model.device)
+    sums: dict[str, float] = {}
+    for index in chosen.split(_VALIDATION_BATCH):
+        (share,) = ranks.shares(len(index))
+        own = index[share.first : share.first + share.count]
+        with sharing(share), ranks.answering():
+            for name, value in model.losses(*images.batch(own)).items():
+                sums[name] = sums.get(name, 0.0) + value.item() * share.counted
+    model.train(training)
+    totals = ranks.total(torch.tensor([*sums.values()], dtype=torch.float64)).tolist()
+    return {name: total / len(chosen) for name, total in zip(sums, totals, strict=True)}
