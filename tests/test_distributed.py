@@ -29,7 +29,7 @@ from genmnist.models import VAE, Classifier, Diffusion, Model
 from genmnist.randomness import reseed
 from genmnist.runs.folder import Run
 from genmnist.shares import for_batch, normal_like, sharing, split
-from genmnist.training import Trainer
+from genmnist.training import Trainer, posthoc
 from small_runs import same, saved_step, tensors, timeless
 
 CPU = torch.device("cpu")
@@ -183,7 +183,8 @@ def test_two_processes_train_as_one_does(
 ) -> None:
     """Free bits are a function of the whole batch, and the adaptive noise levels learn from it."""
     for words, name in ((SMALL_VAE, "vae"), (SMALL_CFG, "cfg")):
-        command = (*words, *options(idx_folder), *(("--epochs", 1) if name == "vae" else ()))
+        more = ("--snapshots", 3, *(("--epochs", 1) if name == "vae" else ()))
+        command = (*words, *options(idx_folder), *more)
         assert genmnist(*command, "--out", f"{name}-1").status == 0
         job.run(*command, "--out", f"{name}-2")
         one, two = Run(tmp_path / f"{name}-1"), Run(tmp_path / f"{name}-2")
@@ -193,6 +194,8 @@ def test_two_processes_train_as_one_does(
             assert other.val_loss == pytest.approx(line.val_loss, rel=1e-5)
         for key, tensor in tensors(one).items():
             torch.testing.assert_close(tensors(two)[key], tensor, rtol=1e-3, atol=1e-4, msg=key)
+        ours, theirs = (posthoc.average(run, 0.07).state_dict() for run in (one, two))
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
         assert job.sentences() == []
 
 

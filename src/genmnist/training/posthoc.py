@@ -74,7 +74,8 @@ class Snapshots:
     @cached_property
     def lengths(self) -> tuple[float, float]:
         """Return the least and the greatest length that the snapshots can express."""
-        grid = [SHORTEST + _GRID * number for number in range(1 + round((LONGEST - SHORTEST) / _GRID))]
+        count = round((LONGEST - SHORTEST) / _GRID)
+        grid = [SHORTEST + (LONGEST - SHORTEST) * number / count for number in range(count + 1)]
         known = [*grid, *(profile.length for profile in self._profiles if profile.step == self.step)]
         able = [length for length in known if self._combined(length)[1] <= _FARTHEST]
         return min(able), max(able)
