@@ -221,6 +221,19 @@ def test_a_run_that_died_ends_with_the_same_snapshots(
     assert same(one, other)
 
 
+def test_a_run_from_before_there_were_snapshots_is_gone_on_with(
+    tmp_path: Path, few: Splits, whole: Run
+) -> None:
+    run = Run(shutil.copytree(whole.folder, tmp_path / "run"))
+    config = run.config
+    for name in ("snapshots", "average_short", "average_long"):
+        del config.recipe[name]
+    write_document(run.config_file, config)
+    assert learned(run.folder, few, recipe={}, resume="auto").finished
+    with pytest.raises(UsageError, match=r"was begun otherwise \(`snapshots` is 5, not 0\)"):
+        learned(run.folder, few, resume="auto")
+
+
 @pytest.mark.slow
 def test_batches_in_parts_have_snapshots_too(tmp_path: Path, few: Splits, whole: Run) -> None:
     one, other = files(whole), files(learned(tmp_path / "run", few, recipe=KEPT | {"accumulate": 3}))

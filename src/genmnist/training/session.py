@@ -228,7 +228,8 @@ def _begun(run: Run, asked: Config | None, precision: str) -> str:
 
 def _check_same(begun: Config, config: Config, precision: str) -> None:
     """Raise UsageError unless a run that has begun is the one that is asked for."""
-    before, now = identity(begun), identity(config)
+    # What had no option then was as it is now unless it is asked for.
+    before, now = Recipe().asdict() | identity(begun), identity(config)
     if precision == "auto":
         now["precision"] = before["precision"]
     before["budget"], now["budget"] = begun.budget, config.budget
