@@ -3,9 +3,9 @@
     python bench/cfg_sampling.py [--rounds 3] [--reference-num 64]
 
 The reference takes 1000 ancestral steps of the report's network (bench/reference_ddpm.py), two calls a step,
-in bfloat16 autocast; neither its weights, which are random here, nor the label, whose embedding would be one
-addition, change its speed. Since 640 images would take it more than half an hour it draws
-`--reference-num`, in one batch, and its rate is what is compared. Ours is what `genmnist sample cfg
+in bfloat16 where the processor has it; neither its weights, which are random here, nor the label, whose
+embedding would be one addition, change its speed. Since 640 images would take it more than half an hour it
+draws `--reference-num`, in one batch, and its rate is what is compared. Ours is what `genmnist sample cfg
 --guidance 3` does with the bundled model: 640 images in batches of 64. Same cores, one run, in turns;
 medians.
 """

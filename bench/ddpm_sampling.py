@@ -3,9 +3,10 @@
     python bench/ddpm_sampling.py [--rounds 3] [--steps 4,6,8,16]
 
 The reference draws 64 images by 1000 ancestral steps of the report's network (bench/reference_ddpm.py), in
-bfloat16 autocast; its weights do not change its speed, so they are random here, and bench/ddpm_quality.py
-measures how far the samples of trained ones are. Ours is the bundled model with the default solver and so
-many steps; beside each speed stands the distance of its samples. Same cores, one run, in turns; medians.
+bfloat16 where the processor has it; its weights do not change its speed, so they are random here, and
+bench/ddpm_quality.py measures how far the samples of trained ones are. Ours is the bundled model with the
+default solver and so many steps; beside each speed stands the distance of its samples. Same cores, one run,
+in turns; medians.
 """
 
 from __future__ import annotations

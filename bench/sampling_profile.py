@@ -5,7 +5,7 @@
 The bundled ddpm on a CPU, by its default sampler. First one batch under torch's profiler: the share of each
 kind of operation, and the operations of convolutions and products a second beside those of large matrix
 products. Then images a second by size of batch; with images that lie channels first; with `--compile` through
-torch.compile, whose compiling is told apart; and of 2,000 images, by the command, one process with two
+torch.compile, whose compiling is told apart; and by the command, start-up included, one process with two
 threads against two with one each, by torchrun.
 """
 
@@ -116,10 +116,11 @@ def main() -> None:
     times: dict[str, list[float]] = {}
     for _ in range(options.rounds):
         for name, command, threads in (("1 process of 2 threads", (), 2), ("2 of 1 thread", _TORCHRUN, 1)):
-            times.setdefault(name, []).append(seconds_of(command, 2000, threads))
+            times.setdefault(name, []).append(seconds_of(command, 4 * options.num, threads))
     alone, shared = map(statistics.median, times.values())
     print(
-        f"2,000 images by {' and '.join(times)}: {alone:.1f} and {shared:.1f} s, ratio {alone / shared:.2f}"
+        f"{4 * options.num:,} images by {' and '.join(times)}: {alone:.1f} and {shared:.1f} s, ratio "
+        f"{alone / shared:.2f}"
     )
 
 
