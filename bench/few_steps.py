@@ -1,6 +1,6 @@
 """Sample in one, two and four steps, and compare distance and speed with the reference's 1000.
 
-    python bench/few_steps.py --models RUN,… [--steps 1,2,4] [--num 2000] [--sets 3] [--rounds 3]
+    python bench/few_steps.py [--models bundled,RUN,…] [--steps 1,2,4] [--num 2000] [--sets 3] [--rounds 3]
 
 Each model draws `--sets` times `--num` images by each number of steps: the mean of their Fréchet distances to
 the 10,000 test images in the features of the bundled classifier, and of the first set precision, recall, the
@@ -43,8 +43,8 @@ class Way(NamedTuple):
         return self.model.sample(num, seed, batch_size=64, **self.how)
 
 
-def ways(models: str, steps: str) -> list[Way]:
-    """Return what is compared: few-step models by so many steps, and the others as they are."""
+def ways(models: str, steps: str, beside: str) -> list[Way]:
+    """Return what is compared: few-step models by so many steps, and bundled others as they are."""
     found = []
     for name in models.split(","):
         model = cast("Generator", genmnist.load("few", name, device="cpu"))
@@ -52,7 +52,8 @@ def ways(models: str, steps: str) -> list[Way]:
             Way(f"{name}, {number} step{'s' * (number > 1)}", model, {"steps": number})
             for number in map(int, steps.split(","))
         ]
-    many: dict[str, dict[str, Any]] = {"ddpm": {}, "cfg": {"guidance": 0.0}}
+    unguided: dict[str, dict[str, Any]] = {"ddpm": {}, "cfg": {"guidance": 0.0}}
+    many = {name: unguided[name] for name in beside.split(",") if name}
     return found + [
         Way(f"{name}, default sampler", cast("Generator", genmnist.load(name, "bundled", device="cpu")), how)
         for name, how in many.items()
@@ -78,7 +79,8 @@ def quality(way: Way, num: int, sets: int, features: FeatureSpace, data: Splits,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--models", required=True, help="runs of `train few`")
+    parser.add_argument("--models", default="bundled", help="few-step models: runs, or the bundled one")
+    parser.add_argument("--beside", default="ddpm,cfg", help="bundled models of many steps")
     parser.add_argument("--steps", default="1,2,4")
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--sets", type=int, default=3)
@@ -86,7 +88,7 @@ def main() -> None:
     parser.add_argument("--reference-steps", type=int, default=1000, help="fewer only to try this program")
     options = parser.parse_args()
     print(f"{describe_machine()}; {api.versions()}")
-    compared = ways(options.models, options.steps)
+    compared = ways(options.models, options.steps, options.beside)
     reference = reference_ddpm.ReferenceUNet().eval()
     rates: dict[str, list[float]] = {}
     for _ in range(options.rounds):

@@ -14,7 +14,7 @@ from pathlib import Path
 from genmnist.explorer import graphs
 from genmnist.explorer.packing import press
 from genmnist.runs import checkpoint
-from genmnist.runs.find import WEIGHTS, find
+from genmnist.runs.find import find
 
 ROOT = Path(__file__).parents[1]
 NODE = ROOT / "node_modules"
@@ -22,9 +22,7 @@ VENDOR = ROOT / "src" / "genmnist" / "explorer" / "vendor"
 ORT = NODE / "onnxruntime-web"
 # The plain WebAssembly, the smallest that runs our graphs: the others bring WebGPU and WebNN.
 TAKEN = {"ort.mjs.bin": "ort.wasm.bundle.min.mjs", "ort.wasm.bin": "ort-wasm-simd-threaded.wasm"}
-BUNDLED = [
-    name for name in ("vae", "ddpm", "cfg", "few", "classifier") if (WEIGHTS / f"{name}.safetensors").exists()
-]
+BUNDLED = ("vae", "ddpm", "cfg", "classifier")
 
 
 def main() -> None:

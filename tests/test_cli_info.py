@@ -100,6 +100,7 @@ def test_doctor_finds_nothing_wrong(genmnist: Command, tmp_path: Path) -> None:
         "ddpm-likelihood",
         "cfg",
         "cfg-guide",
+        "few",
         "classifier",
         "classifier-noisy",
     )

@@ -16,7 +16,7 @@ from genmnist.diffusion import guidance, samplers
 from genmnist.diffusion.schedules import CLEAN, straight
 from genmnist.diffusion.targets import Denoised
 from genmnist.errors import UsageError
-from genmnist.families.few import FewOptions
+from genmnist.families.few import FewOptions, FewSampling
 from genmnist.models import FewSteps
 from genmnist.registry import FAMILIES, TIMES
 from genmnist.runs.find import WEIGHTS
@@ -160,9 +160,10 @@ def test_guidance_needs_labels() -> None:
     """A few-step model of a ddpm has nothing to guide by; in 3 steps it draws all the same."""
     model = _model(_Gaussian())
     with pytest.raises(UsageError, match="no labels"):
-        model.sample(1, guidance=1.0)
+        model.sample(1, guidance=2.0)
     with pytest.raises(UsageError, match="labels"):
         model.sample(1, labels=7)
+    assert (model.how().guidance, FewSampling().guidance) == (0, 1)
     assert model.sample(3, steps=3).shape == (3, 8, 8)
     whole, parts = model.sample(5, seed=1), model.sample(5, seed=1, batch_size=2)
     assert torch.equal(whole, parts)

@@ -147,6 +147,11 @@ def test_runs_measured_otherwise_stand_apart(genmnist: Command, idx_folder: Path
     assert "not all measured alike" in first.note
 
 
+def test_a_family_that_is_tuned_from_another_is_there_with_a_run_only() -> None:
+    assert (WEIGHTS / "few.safetensors").is_file()
+    assert [*sources.sources([])] == [*FAMILIES]
+
+
 def test_commands_name_places_as_seen_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert sources.seen_from_here(str(tmp_path / "a" / "run")) == str(Path("a") / "run")

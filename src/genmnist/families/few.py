@@ -45,7 +45,7 @@ class FewOptions(DiffusionOptions, frozen=True, kw_only=True):
 
 
 class FewSampling(GuidedSampling, frozen=True, kw_only=True):
-    """How a few-step model is sampled: in two steps, and unguided unless asked."""
+    """How a few-step model is sampled: in two steps, and guided if it has labels."""
 
     default_sampler: ClassVar[str] = "consistency"
 
@@ -54,7 +54,7 @@ class FewSampling(GuidedSampling, frozen=True, kw_only=True):
     spacing: Annotated[str, named(SPACINGS, "Which timesteps.")] = "trailing"
     guidance: Annotated[
         float, about("Strength w of the guidance: 0 is the model with labels as it is.", -1, 1000)
-    ] = 0.0
+    ] = 1.0
 
 
 FEW = Family(

@@ -90,14 +90,20 @@ class FewSteps(Diffusion):
         return predicted
 
     def how(self, how: Options | None = None, /, **options: Any) -> Any:
-        """Return how to sample, as `Generator.how`. Raises UsageError, too, for guidance without labels."""
+        """Return how to sample, as `Generator.how`; the default guidance is for models with labels.
+
+        Raises:
+            UsageError: as `Generator.how`, or for any other guidance of a model without labels.
+        """
         chosen = super().how(how, **options)
-        if chosen.guidance and not self.classes:
+        if self.classes:
+            return chosen
+        if chosen.guidance not in (0, FewSampling().guidance):
             raise UsageError(
                 "this few-step model has no labels to guide by: leave `guidance` out, or take one that was "
                 "tuned from a cfg"
             )
-        return chosen
+        return chosen.replace({"guidance": 0.0})
 
     def guidance(self, how: Sampling) -> Guidance | None:
         """Return classifier-free guidance of the strength asked for."""

@@ -80,6 +80,9 @@ def seen_from_here(word: str) -> str:
 def sources(runs: Sequence[str | Path | Run]) -> dict[str, Source]:
     """Return where the model of each family of the report comes from: these runs, else the package.
 
+    A family that is tuned from others, as few is, is there only with a run: it shows what its source does,
+    and would add a fifth to the size of the explorer.
+
     Raises:
         UsageError: two runs are of one family, or one is of a family that the report does not have.
         GenmnistError: a run is damaged.
@@ -98,6 +101,6 @@ def sources(runs: Sequence[str | Path | Run]) -> dict[str, Source]:
         chosen[family] = run
     return {
         family: Source(family, chosen.get(family))
-        for family in known
-        if family in chosen or (WEIGHTS / f"{family}.safetensors").is_file()
+        for family, described in known.items()
+        if family in chosen or (not described.sources and (WEIGHTS / f"{family}.safetensors").is_file())
     }
