@@ -52,7 +52,7 @@ def seconds_of(command: tuple[str, ...], num: int, threads: int) -> float:
     words = (*command, "-m", "genmnist", "sample", "ddpm", "--model", "bundled", "--threads", str(threads))
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, *words, "--num", str(num), "--out", "samples.npz", "--json"],
+            [sys.executable, *words, "-n", str(num), "--out", "samples.npz", "--json"],
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": str(threads)},
             stdout=subprocess.PIPE,
