@@ -147,7 +147,7 @@ MODELS: dict[str, Callable[[], Model]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["vae", "classifier", pytest.param("ddpm", marks=pytest.mark.slow)])
 def test_a_batch_in_parts_is_the_same_batch(name: str, few: Splits) -> None:
     """Losses and weights agree to rounding, though the last batch of an epoch does not divide evenly."""
     found = []
