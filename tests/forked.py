@@ -7,7 +7,8 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -56,6 +57,18 @@ def start_job(
 
 def _ranks(rank: int) -> dict[str, str]:
     return {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+
+
+def end(processes: Sequence[BaseProcess], seconds: float, said: Callable[[], object]) -> list[int | None]:
+    """Wait for the end of a job, and return the status of each process; none may hang, or `said` is shown."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(deadline - time.monotonic(), 0.1))
+    hanging = [process for process in processes if process.is_alive()]
+    for process in hanging:
+        process.kill()
+    assert not hanging, said()
+    return [process.exitcode for process in processes]
 
 
 def run(

@@ -48,14 +48,7 @@ class Job:
 
     def end(self, processes: Sequence[BaseProcess], seconds: float = 120) -> list[int | None]:
         """Wait for the end of a job, and return the status of each process."""
-        deadline = time.monotonic() + seconds
-        for process in processes:
-            process.join(max(deadline - time.monotonic(), 0.1))
-        hanging = [process for process in processes if process.is_alive()]
-        for process in hanging:
-            process.kill()
-        assert not hanging, [self.said(number) for number in range(len(processes))]
-        return [process.exitcode for process in processes]
+        return forked.end(processes, seconds, lambda: [self.said(number) for number in range(len(processes))])
 
     def run(self, *words: object, size: int = 2, seconds: float = 120) -> None:
         """Run the same command in so many processes, all of which must succeed."""

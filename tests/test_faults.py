@@ -88,14 +88,7 @@ class Killed:
 
     def end(self, processes: Sequence[BaseProcess]) -> list[int | None]:
         """Wait for the end of a job: nobody waits for ever for one that is dead."""
-        deadline = time.monotonic() + _LONGEST
-        for process in processes:
-            process.join(max(deadline - time.monotonic(), 0.1))
-        hanging = [process for process in processes if process.is_alive()]
-        for process in hanging:
-            process.kill()
-        assert not hanging, self.said()
-        return [process.exitcode for process in processes]
+        return forked.end(processes, _LONGEST, self.said)
 
     def said(self) -> list[str]:
         """Return the sentences that the processes ended with."""

@@ -95,7 +95,7 @@ def read(path: Path) -> tuple[ModelHeader | StateHeader, dict[str, Tensor]]:
         return stored.header, stored.tensors()
 
 
-def describes(path: Path) -> ModelHeader | StateHeader:
+def header(path: Path) -> ModelHeader | StateHeader:
     """Return what a file says of itself, before its tensors are looked at. Raises GenmnistError as `read`."""
     with _open(path) as stored:
         return stored.header
@@ -176,6 +176,11 @@ def _load(
         raise
     model.trained = header.training
     return model.eval(), header
+
+
+def weights_sum(model: Model) -> str:
+    """Return the SHA-256 sum of a model's weights."""
+    return _sum("", {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def family_options(header: Header) -> Options:
@@ -325,11 +330,6 @@ def _sum(text: str, tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {_form(tensors[name])}".encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def weights_sum(model: Model) -> str:
-    """Return the SHA-256 sum of a model's weights."""
-    return _sum("", {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def _damaged(path: Path, why: str) -> GenmnistError:

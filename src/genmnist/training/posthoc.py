@@ -148,7 +148,7 @@ class Snapshots:
     def _header(self, path: Path) -> ModelHeader:
         """Return what a file says of itself. Raises GenmnistError unless it is a snapshot of this run."""
         try:
-            header = checkpoint.describes(path)
+            header = checkpoint.header(path)
         except GenmnistError as error:
             raise _without(error) from error
         if not isinstance(header, ModelHeader):
