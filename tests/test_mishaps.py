@@ -308,13 +308,22 @@ def test_a_process_that_is_stopped_under_a_budget_ends_as_planned(
 # Disks
 
 
+def _where_disks_are_ours(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a shell script that may mount file systems, which ends with status 99 if it cannot."""
+    done = subprocess.run(
+        ["unshare", "-Urm", "bash", "-c", script], cwd=folder, capture_output=True, text=True,
+        env=os.environ | environment(folder), check=False, timeout=_LONGEST,
+    )  # fmt: skip
+    if done.returncode == 99 or "unshare" in done.stderr:
+        pytest.skip("no file system can be mounted here")
+    return done
+
+
 @pytest.mark.slow
 def test_a_small_disk_that_fills_keeps_the_last_state(
     genmnist: Command, training: Training, tmp_path: Path
 ) -> None:
     """A file system of 1 MiB has room for two states and a model, and none for the next state."""
-    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
     words = " ".join([*training.common, "--steps", "400", "--save-every", "0.01s"])
     assert genmnist(*words.split(), "--out", "whole").status == 0
     script = f"""
@@ -325,12 +334,7 @@ def test_a_small_disk_that_fills_keeps_the_last_state(
         {sys.executable} -m genmnist train vae --resume disk/run; echo $?
         cp -r disk/run .
     """
-    done = subprocess.run(
-        ["unshare", "-Urm", "bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | environment(tmp_path), check=False, timeout=_LONGEST,
-    )  # fmt: skip
-    if done.returncode == 99:
-        pytest.skip("no file system can be mounted here")
+    done = _where_disks_are_ours(script, tmp_path)
     (said,) = done.stderr.splitlines()
     assert "cannot write disk/run/" in said
     assert "no space left on device" in said
@@ -342,3 +346,26 @@ def test_a_small_disk_that_fills_keeps_the_last_state(
     run, whole = Run(tmp_path / "run"), Run(tmp_path / "whole")
     assert same(tensors(run), tensors(whole))
     assert timeless(run.metrics) == timeless(whole.metrics)
+
+
+@pytest.mark.slow
+def test_a_disk_that_has_become_read_only_is_named_and_nothing_is_lost(
+    training: Training, tmp_path: Path
+) -> None:
+    words = " ".join([*training.common, "--steps", "400", "--save-every", "0.01s"])
+    script = f"""
+        mkdir disk && mount -t tmpfs -o size=8m tmpfs disk || exit 99
+        {sys.executable} -m genmnist {words} --out disk/run & trainer=$!
+        until [ -e disk/run/state.safetensors ]; do sleep 0.05; done
+        kill -KILL $trainer; wait $trainer
+        mount -o remount,ro disk || exit 99
+        {sys.executable} -m genmnist train vae --resume disk/run; echo $?
+        {sys.executable} -m genmnist {words} --out disk/other; echo $?
+        mount -o remount,rw disk || exit 99
+        {sys.executable} -m genmnist train vae --resume disk/run --quiet; echo $?
+    """
+    done = _where_disks_are_ours(script, tmp_path)
+    resumed, begun = [line for line in done.stderr.splitlines() if line.startswith("genmnist")]
+    assert "cannot write disk/run: read-only file system" in resumed
+    assert "disk is not a folder that you may write to" in begun
+    assert done.stdout.split() == ["1", "2", "0"]

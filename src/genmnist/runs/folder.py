@@ -129,13 +129,16 @@ class Run:
         """Keep the run to this process. Raises GenmnistError if another is training it."""
         from filelock import FileLock, Timeout
 
-        try:
-            with FileLock(self.lock_file, timeout=0):
-                yield
-        except Timeout as error:
-            raise GenmnistError(
-                f"another process is training {self.folder}: wait for it, or stop it"
-            ) from error
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(FileLock(self.lock_file, timeout=0))
+            except Timeout as error:
+                raise GenmnistError(
+                    f"another process is training {self.folder}: wait for it, or stop it"
+                ) from error
+            except OSError as error:
+                raise cannot_write(self.folder, error) from error
+            yield
 
     def picture(self, epoch: int) -> Path:
         """Return where the picture of the samples after an epoch goes."""
