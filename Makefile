@@ -63,7 +63,7 @@ figures: setup
 	$(BIN)/genmnist reverse-trace ddpm --model bundled --show-x0 --out docs/images/ddpm-reverse-trace.png
 	$(BIN)/genmnist interpolate ddpm --model bundled --from-digits 6 1 --out docs/images/ddpm-interpolation.png
 	$(BIN)/genmnist sample cfg --model bundled --guidance 3 --per-class 6 --out docs/images/cfg-samples.png
-	$(BIN)/genmnist sample few --model bundled --steps 1 --num 60 --out docs/images/few-samples.png
+	$(BIN)/genmnist sample few --model bundled --num 60 --out docs/images/few-samples.png
 	$(BIN)/genmnist sample ddpm --model bundled --label 0-9 --classifier-guidance 4 --num 60 --out docs/images/ddpm-guided.png
 	$(BIN)/genmnist sample cfg --model bundled --guidance-sweep -1,0,1,3,8 --out docs/images/cfg-sweep.png
 	$(BIN)/genmnist interpolate cfg --model bundled --label 3,8 --pairs 2 --out docs/images/cfg-interpolation.png
