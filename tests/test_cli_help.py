@@ -34,7 +34,9 @@ def command(path: tuple[str, ...]) -> Any:
 
 
 def run(*words: str, **environment: str) -> Result:
-    done = CliRunner(env={"COLUMNS": "200", **environment}).invoke(build(), words, prog_name="genmnist")
+    done = CliRunner(env={"COLUMNS": "200", **environment}).invoke(
+        build(words or None), words, prog_name="genmnist"
+    )
     assert done.exception is None, str(done.exception)
     return done
 

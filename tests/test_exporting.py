@@ -55,7 +55,7 @@ def vae(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """Write the bundled vae by the command; tracing is slow, so that it is done once."""
     folder = tmp_path_factory.mktemp("exported")
     words = ["export", "vae", "--model", "bundled", "--half", "--out", str(folder), "--json"]
-    done = CliRunner().invoke(build(), words, prog_name="genmnist")
+    done = CliRunner().invoke(build(words), words, prog_name="genmnist")
     assert done.exit_code == 0, done.output
     return Written(folder, msgspec.json.decode(done.stdout))
 

@@ -277,7 +277,7 @@ def test_every_registry_is_the_choice_of_an_option() -> None:
 
 
 def _parameters(command: str, family: str) -> dict[str, Any]:
-    tree: Any = typer.main.get_command(build())
+    tree: Any = typer.main.get_command(build((command, family)))
     return {parameter.name: parameter for parameter in tree.commands[command].commands[family].params}
 
 
@@ -298,9 +298,8 @@ def test_names_are_listed_by_the_help_of_the_commands_that_take_them(family: str
                 assert f"{', '.join(most)} or {last}." in shown if most else shown.endswith(f": {last}.")
         if "dataset" in parameters:
             assert ", ".join(DATASETS.names()) in parameters["dataset"].help
-    tree: Any = typer.main.get_command(build())
     for command in described.commands:
-        assert family in tree.commands[command].commands
+        assert _parameters(command, family)
 
 
 def test_help_shows_the_choices_and_wrong_ones_are_answered_with_them(genmnist: Command) -> None:

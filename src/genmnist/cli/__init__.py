@@ -43,9 +43,10 @@ def main() -> None:
         for target in _plugins(words):
             plugin(target)
 
-        from genmnist.cli.app import build
+        from genmnist.cli.app import build, check
 
-        status = build(words)(standalone_mode=False, prog_name="genmnist")
+        check(words)
+        status = build(words or None)(standalone_mode=False, prog_name="genmnist")
         if sys.stdout is not None:
             sys.stdout.flush()
         leave()
@@ -129,22 +130,25 @@ def _with_dashes(sentence: str, words: Sequence[str]) -> str:
 
     The library names an argument in backticks, as `batch_size`; the user of the command knows --batch-size.
     """
-    if not _ARGUMENT.search(sentence):
+    arguments = _ARGUMENT.findall(sentence)
+    if not arguments:
         return sentence
     import typer
 
     from genmnist.cli.app import build
 
-    command: Any = typer.main.get_command(build())
     options = {"plugin": "--plugin"}  # which every command has
-    # Any command may say how a model is to be trained: "take one trained with `noisy`".
-    for training in command.commands["train"].commands.values():
-        options |= _names(training)
+    command: Any = typer.main.get_command(build(words))
     for word in words:
         command = getattr(command, "commands", {}).get(word)
         if command is None:
             break
         options |= _names(command)
+    if not options.keys() >= set(arguments):
+        # Any command may say how a model is to be trained: "take one trained with `noisy`".
+        trainings: Any = typer.main.get_command(build(["train"]))
+        for training in trainings.commands["train"].commands.values():
+            options = _names(training) | options
     return _ARGUMENT.sub(lambda match: options.get(match[1], match[0]), sentence)
 
 

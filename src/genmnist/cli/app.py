@@ -64,20 +64,13 @@ _OTHERS: dict[str, Callable[..., None]] = {
 }
 
 
-def build(words: Sequence[str] = ()) -> typer.Typer:
+def build(words: Sequence[str] | None = None) -> typer.Typer:
     """Return the command line for the families that are known, plugins' included.
 
     Args:
-        words: what was typed; it may ask for a family that only the plugin of an installed package knows.
-
-    Raises:
-        UsageError: nothing knows it, or it does not know the command.
+        words: what was typed. What is not among them cannot be asked for and is not made, which would take
+            half the time of a short command. None makes everything.
     """
-    match words:
-        case [command, family, *_] if command in _BY_FAMILY and family != "samples" and family[:1] != "-":
-            _check_known(command, family)
-        case [family, command, *rest] if command in _BY_FAMILY and family in FAMILIES:
-            raise UsageError(f"the command comes first: `{shlex.join(['genmnist', command, family, *rest])}`")
     app = typer.Typer(
         name="genmnist",
         cls=Group,
@@ -88,10 +81,11 @@ def build(words: Sequence[str] = ()) -> typer.Typer:
     )
     app.callback()(_root)
     families: list[Any] = [FAMILIES[name] for name in FAMILIES.names()]
+    named = [family for family in families if words and family.name in words]
     for name, (about, make) in _BY_FAMILY.items():
         group = typer.Typer(cls=Group, help=about, no_args_is_help=True)
-        for family in families:
-            if name in family.commands:
+        for family in named or families:
+            if name in family.commands and (words is None or name in words):
                 function = make(family)
                 function.__doc__ = family.commands[name]
                 group.command(family.name, cls=Command)(function)
@@ -111,6 +105,18 @@ _INSTEAD = {
     "complete": ("reconstruct", "sample"),
     "edit": ("traverse", "sample"),
 }
+
+
+def check(words: Sequence[str]) -> None:
+    """Raise UsageError if nothing knows the family in `words`, or if it does not know the command.
+
+    It may be one that only the plugin of an installed package knows.
+    """
+    match words:
+        case [command, family, *_] if command in _BY_FAMILY and family != "samples" and family[:1] != "-":
+            _check_known(command, family)
+        case [family, command, *rest] if command in _BY_FAMILY and family in FAMILIES:
+            raise UsageError(f"the command comes first: `{shlex.join(['genmnist', command, family, *rest])}`")
 
 
 def _check_known(command: str, family: str) -> None:
@@ -137,7 +143,7 @@ def who_knows(option: str, words: Sequence[str]) -> str:
         words: what was typed, all of it.
     """
     command, *_ = [*words, ""]
-    tree: Any = typer.main.get_command(build()).commands.get(command)  # type: ignore[attr-defined]
+    tree: Any = typer.main.get_command(build([command])).commands.get(command)  # type: ignore[attr-defined]
     families = getattr(tree, "commands", {})
     knowing = [name for name, known in families.items() if any(option in p.opts for p in known.params)]
     # A model with labels of its own is the nearest to whoever asks for one.
