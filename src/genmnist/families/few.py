@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Self
 
 from genmnist.errors import UsageError
-from genmnist.families.ddpm import DiffusionOptions
-from genmnist.families.family import ClassNames, Family, ModelOptions, Preset, Recipe
+from genmnist.families.cfg import ConditionalOptions
+from genmnist.families.family import Family, ModelOptions, Preset, Recipe
 from genmnist.families.sampling import GuidedSampling
 from genmnist.options import about, internal, named
 from genmnist.registry import SAMPLERS, SPACINGS, TIMES
@@ -17,14 +17,10 @@ _OF_THE_SOURCE = (
 )  # fmt: skip
 
 
-class FewOptions(DiffusionOptions, frozen=True, kw_only=True):
+class FewOptions(ConditionalOptions, frozen=True, kw_only=True):
     """What a few-step model is: the network of a diffusion model, and how it is made consistent."""
 
     classes: Annotated[int, internal(0, 256)] = 0
-    class_names: ClassNames = ()
-    drop_label: Annotated[
-        float, about("Share of the training images whose label is kept from a model with labels.", 0, 1)
-    ] = 0.1
     times: Annotated[str, named(TIMES, "Where training draws timesteps.")] = "broad"
     halvings: Annotated[
         float, about("How often training halves the gap between the two noise levels it compares.", 0, 16)
@@ -78,6 +74,7 @@ FEW = Family(
     },
     sampling=FewSampling,
     labels="own",
+    path="slerp",
     sources=("ddpm", "cfg"),
     story="A diffusion model whose predictions were made to agree on the path from noise to image, so that "
     "it can jump to the end at once.",

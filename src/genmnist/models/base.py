@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
@@ -20,10 +21,13 @@ from genmnist.errors import UsageError
 from genmnist.families.family import ModelOptions
 from genmnist.models.graphs import Graphs
 from genmnist.models.guidance import Guidance
+from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import AskedLabels, Request, Watch, as_labels, check_whole, unwatched
+from genmnist.nn.unet import Labels
 from genmnist.options import Options
 from genmnist.registry import FAMILIES, Registry
 
+Images = Float[Tensor, "b c h w"]
 Losses = dict[str, Float[Tensor, ""]]
 Join = Callable[[Sequence[Tensor]], Tensor]
 
@@ -79,9 +83,7 @@ class Model(nn.Module, ABC):
         return built
 
     @abstractmethod
-    def losses(
-        self, images: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"], progress: float = 1.0
-    ) -> Losses:
+    def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
         """Return scalar losses, averaged over the batch; `loss` is the one that training minimises.
 
         Args:
@@ -282,7 +284,14 @@ class Generator(Model):
 
 
 class Latent(Generator):
-    """A generator whose images are a function of points of a latent space."""
+    """A generator whose images are a function of points of a latent space.
+
+    Attributes:
+        decode: returns the images of points, in [0, 1]; of given labels, and as a request has it, where the
+            family knows any.
+    """
+
+    decode: Callable[..., Images]
 
     @abstractmethod
     def prior(self, seed: int, count: int = 1, first: int = 0) -> Float[Tensor, "count ..."]:
@@ -294,16 +303,16 @@ class Latent(Generator):
     ) -> Float[Tensor, "b ..."]:
         """Return the points that stand for images, whose labels a model with labels may be given."""
 
-    @abstractmethod
+    @torch.inference_mode()
     def interpolate(
         self,
         start: Float[Tensor, "b ..."],
         end: Float[Tensor, "b ..."],
         alphas: Float[Tensor, " steps"],
         space: str = "latent",
-        path: str = "lerp",
+        path: str | None = None,
         *,
-        labels: Any = None,
+        labels: tuple[Labels, Labels] | None = None,
         request: Request | None = None,
     ) -> Float[Tensor, "b steps c h w"]:
         """Walk from `start` (alpha 0) to `end` (alpha 1), as `torch.lerp` does.
@@ -312,9 +321,22 @@ class Latent(Generator):
             start: the points at alpha = 0, which the reference report calls z1.
             end: the points at alpha = 1, its z0.
             alphas: where on the way to look.
-            space: `latent` goes through the latent space; `pixel` fades between the two images; models with
-                labels know `label` too.
-            path: `lerp`, the straight line, or `slerp`, the great circle (Shoemake 1985).
-            labels: of each start and of each end, in models with labels, or with a guide.
+            space: `latent` goes through the latent space; `pixel` fades between the two images; in `label`,
+                of models with labels, nothing else moves: every image comes from the start.
+            path: `lerp`, the straight line, or `slerp`, the great circle (Shoemake 1985), on which noise
+                keeps its variance (Song, Meng & Ermon 2021, section 5.3). None: as suits the family.
+            labels: of each start and of each end, in models with labels, or with a guide; mixed on the way.
             request: how to sample, and what guides, where the way from the ends is a function of them.
         """
+        start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
+        if space == "pixel":
+            first, second = labels or (None, None)
+            return lerp(self.decode(start, first, request), self.decode(end, second, request), alphas)
+        way = PATHS[path or FAMILIES[self.family].path]
+        between = way(start, start if space == "label" else end, alphas)
+        mixed = None
+        if labels is not None:
+            classes = request.classes if request else self.classes
+            one, other = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
+            mixed = lerp(one, other, alphas).flatten(0, 1)
+        return self.decode(between.flatten(0, 1), mixed, request).view(*between.shape[:2], *self.shape)

@@ -14,12 +14,10 @@ from genmnist.data import scale
 from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
 from genmnist.families.classifier import ClassifierOptions
-from genmnist.models.base import Losses, Model
+from genmnist.models.base import Images, Losses, Model
 from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.nn.classifier import ClassifierNet
 from genmnist.shares import for_batch, normal_like
-
-Images = Float[Tensor, "b c h w"]
 
 
 class Classifier(Model):

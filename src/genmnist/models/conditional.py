@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from genmnist.families.cfg import ConditionalOptions
 from genmnist.families.sampling import GuidedSampling, Sampling
-from genmnist.models.base import Losses
+from genmnist.models.base import Images, Losses
 from genmnist.models.diffusion import Diffusion
 from genmnist.models.guidance import ClassifierFree, Guidance
 from genmnist.shares import for_batch
@@ -22,15 +22,16 @@ class ConditionalDiffusion(Diffusion):
     family: ClassVar[str] = "cfg"
     options: ConditionalOptions
 
-    def losses(
-        self, images: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"], progress: float = 1.0
-    ) -> Losses:
-        """Return the losses of `Diffusion`; training keeps some labels to itself (algorithm 1)."""
-        if self.training:
-            drawn = for_batch(len(labels), lambda whole: torch.rand(whole, device=labels.device))
-            dropped = drawn < self.options.drop_label
-            labels = labels.masked_fill(dropped, self.classes)
-        return self._losses(images, labels)
+    def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
+        """Return the losses of `Diffusion`, by the labels that are `shown`."""
+        return self._losses(images, self.shown(labels))
+
+    def shown(self, labels: Int64[Tensor, " b"]) -> Int64[Tensor, " b"] | None:
+        """Return the labels that the network sees, if it knows any; training hides some (algorithm 1)."""
+        if not self.classes or not self.training:
+            return labels if self.classes else None
+        drawn = for_batch(len(labels), lambda whole: torch.rand(whole, device=labels.device))
+        return labels.masked_fill(drawn < self.options.drop_label, self.classes)
 
     def guidance(self, how: Sampling) -> Guidance | None:
         """Return classifier-free guidance of the strength asked for."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
@@ -25,18 +24,15 @@ from genmnist.diffusion.times import Spread, stratified
 from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import RESAMPLE, STRENGTH, Sampling
-from genmnist.models.base import Frame, Join, Latent, Losses
+from genmnist.models.base import Frame, Images, Join, Latent, Losses
 from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.models.guidance import Guidance
-from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import Request, check_whole
 from genmnist.nn.categorical import Categorical, Judged
 from genmnist.nn.unet import Labels
 from genmnist.randomness import SampleNoise
 from genmnist.registry import NETWORKS, SAMPLERS, SCHEDULES, TIMES, WEIGHTS
 from genmnist.shares import normal_like
-
-Images = Float[Tensor, "b c h w"]
 
 _EMBEDDED = 7.8  # the log-SNR from which images are embedded: sigma / alpha = 0.02
 _FRAMES = 60  # of an animation, at most
@@ -536,36 +532,6 @@ class Diffusion(Latent):
             *_, last = self._steps(request, noise[batch].to(self.device), timesteps, none, own)
             images.append(((last.x + 1) / 2).clamp(0, 1))
         return torch.cat(images)
-
-    @torch.inference_mode()
-    def interpolate(
-        self,
-        start: Images,
-        end: Images,
-        alphas: Float[Tensor, " steps"],
-        space: str = "latent",
-        path: str = "slerp",
-        *,
-        labels: tuple[Labels, Labels] | None = None,
-        request: Request | None = None,
-    ) -> Float[Tensor, "b steps c h w"]:
-        """Walk from `start` to `end`, denoising the noises between them, or fading between the two images.
-
-        On the great circle noise keeps its variance (Song, Meng & Ermon 2021, section 5.3). Labels, one for
-        each start and one for each end, are mixed on the way; in the space `label` nothing else moves: every
-        image comes from the noise at the start.
-        """
-        start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
-        if space == "pixel":
-            first, second = labels or (None, None)
-            return lerp(self.decode(start, first, request), self.decode(end, second, request), alphas)
-        between = PATHS[path](start, start if space == "label" else end, alphas)
-        mixed = None
-        if labels is not None:
-            classes = request.classes if request else self.classes
-            one, other = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
-            mixed = lerp(one, other, alphas).flatten(0, 1)
-        return self.decode(between.flatten(0, 1), mixed, request).view(between.shape)
 
 
 def _seen(x: Images, alpha: Tensor, sigma: Tensor) -> tuple[Images, Float[Tensor, " levels"]]:

@@ -5,25 +5,23 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from genmnist.diffusion.times import stratified
 from genmnist.errors import UsageError
 from genmnist.families.few import FewOptions, FewSampling
-from genmnist.families.sampling import Sampling
-from genmnist.models.base import Losses
-from genmnist.models.diffusion import Diffusion, Images
-from genmnist.models.guidance import ClassifierFree, Guidance
+from genmnist.models.base import Images, Losses
+from genmnist.models.conditional import ConditionalDiffusion
 from genmnist.nn.unet import Labels
 from genmnist.options import Options
 from genmnist.registry import TIMES
-from genmnist.shares import for_batch, normal_like
+from genmnist.shares import normal_like
 
 Times = Float64[Tensor, " b"]
 
 
-class FewSteps(Diffusion):
+class FewSteps(ConditionalDiffusion):
     """A diffusion model tuned until its prediction is the end of its own path (Geng et al. 2024, "ECT").
 
     One network and one x_0(x_t, t), which is x itself where there is no noise. Training compares it at two
@@ -36,14 +34,12 @@ class FewSteps(Diffusion):
     unit: ClassVar[str] = "weighted distance of an image"
     options: FewOptions
 
-    def losses(
-        self, images: Float[Tensor, "b c h w"], labels: Int64[Tensor, " b"], progress: float = 1.0
-    ) -> Losses:
+    def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
         """Return the consistency loss, an image, and how far apart the two predictions are, a pixel.
 
         The gap between the noise levels is that of `progress`, the share of the training that is done.
         """
-        given = self._given(labels) if self.classes else None
+        given = self.shown(labels)
         t = TIMES[self.options.times](self.schedule, stratified(len(images)))
         noisy, r = self._ratio(t), self._nearer(t, progress)
         clean, noise = 2 * images - 1, normal_like(images)
@@ -56,14 +52,6 @@ class FewSteps(Diffusion):
         distance = (apart.square().sum(1) + width**2).sqrt() - width
         weight = (1 / (noisy - r)).float().to(images.device)
         return {"loss": (weight * distance).mean(), "distance": apart.detach().square().mean()}
-
-    def _given(self, labels: Int64[Tensor, " b"]) -> Labels:
-        """Return the labels that training shows: some it keeps to itself, so that guidance is possible."""
-        if not self.training:
-            return labels
-        drawn = for_batch(len(labels), lambda whole: torch.rand(whole, device=labels.device))
-        dropped = drawn < self.options.drop_label
-        return labels.masked_fill(dropped, self.classes)
 
     def _ratio(self, t: Tensor | float) -> Float64[Tensor, ...]:
         """Return sigma / alpha, which Karras et al. call sigma."""
@@ -104,12 +92,6 @@ class FewSteps(Diffusion):
                 "tuned from a cfg"
             )
         return chosen.replace({"guidance": 0.0})
-
-    def guidance(self, how: Sampling) -> Guidance | None:
-        """Return classifier-free guidance of the strength asked for."""
-        if not isinstance(how, FewSampling):
-            return None
-        return ClassifierFree(self.classes, how.guidance, how.guide_above, how.guide_below)
 
 
 def _column(values: Tensor, images: Images) -> Float64[Tensor, "b 1 1 1"]:

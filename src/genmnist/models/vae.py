@@ -16,16 +16,14 @@ from genmnist.data import Dataset, quantise, scale
 from genmnist.device import products
 from genmnist.errors import UsageError
 from genmnist.families.vae import VAEOptions
-from genmnist.models.base import Frame, Latent, Losses
+from genmnist.models.base import Frame, Images, Latent, Losses
 from genmnist.models.graphs import Graph, Graphs, Port
-from genmnist.models.paths import PATHS, lerp
 from genmnist.models.request import Request
 from genmnist.randomness import SampleNoise
 from genmnist.registry import AUTOENCODERS
 from genmnist.shares import batch_mean, normal_like
 
 Latents = Float[Tensor, "b latent"]
-Images = Float[Tensor, "b c h w"]
 
 # A factor counts as active if its posterior mean varies over the data by more than this
 # (Burda, Grosse & Salakhutdinov 2016, section 5.2).
@@ -102,8 +100,8 @@ class VAE(Latent):
             logits: Tensor = self.decoder(z)
         return logits.float()
 
-    def decode(self, z: Latents) -> Images:
-        """Return the means of p(x | z), pixels in [0, 1].
+    def decode(self, z: Latents, labels: None = None, request: Request | None = None) -> Images:
+        """Return the means of p(x | z), pixels in [0, 1]; nothing else decides them.
 
         In float32 always: it costs next to nothing, and in lower precision a row of a product depends on how
         many rows there are.
@@ -176,25 +174,6 @@ class VAE(Latent):
         z = base.to(self.device).repeat(len(values), len(values), 1)
         z[..., factors[0]], z[..., factors[1]] = values, values.flip(0).unsqueeze(1)
         return self.decode(z.flatten(0, 1)).view(*z.shape[:2], *self.shape)
-
-    @torch.inference_mode()
-    def interpolate(
-        self,
-        start: Latents,
-        end: Latents,
-        alphas: Float[Tensor, " steps"],
-        space: str = "latent",
-        path: str = "lerp",
-        *,
-        labels: None = None,
-        request: Request | None = None,
-    ) -> Float[Tensor, "b steps c h w"]:
-        """Walk from `start` to `end`, decoding the points between the codes, or fading between the images."""
-        start, end, alphas = start.to(self.device), end.to(self.device), alphas.to(self.device)
-        if space == "pixel":
-            return lerp(self.decode(start), self.decode(end), alphas)
-        between = PATHS[path](start, end, alphas)
-        return self.decode(between.flatten(0, 1)).view(*between.shape[:2], *self.shape)
 
     def usage(self, data: Dataset, batch_size: int = 1000) -> Iterator[Usage]:
         """Measure how much each factor is used over a data set; yields after each batch, last the whole."""
