@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genmnist.data import Dataset, Splits, load
@@ -27,11 +26,11 @@ from genmnist.evaluation.scores import PerImage
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.models import Diffusion
 from genmnist.nn import unet
-from genmnist.nn.blocks import ResBlock
 from genmnist.randomness import reseed
 from genmnist.registry import FAMILIES
 from genmnist.training import StepEnd, Trainer
 from genmnist.version import versions
+from variants import with_dropout
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,6 @@ class Bare(nn.Module):
         """Answer as the network does when its other channels are 0."""
         answer: Tensor = self.network(torch.cat((x[:, :1], torch.zeros_like(x[:, 1:])), 1), log_snr)
         return answer
-
-
-def with_dropout(options: DiffusionOptions) -> nn.Module:
-    """Return the network with dropout of a tenth between the convolutions of each block."""
-    network = unet.build(options)
-    for block in network.modules():
-        if isinstance(block, ResBlock):
-            block.norm.register_forward_hook(lambda norm, _, h: F.dropout(h, 0.1, norm.training))
-    return network
 
 
 def shifted(data: Splits) -> Splits:

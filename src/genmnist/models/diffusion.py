@@ -123,11 +123,12 @@ class Diffusion(Latent):
             .float()[..., None, None, None]
             .to(images.device, non_blocking=True)
         )
-        clean, noise = 2 * images - 1, normal_like(images)
+        clean = 2 * images - 1
+        noise = self.noise_for(clean)
         x = alpha * clean + sigma * noise
         judged = self._judge(x, alpha, sigma, clean, weight / density, labels) if self.knows_values else None
         prediction = judged.mean if judged else self.predict(x, alpha, sigma, labels)
-        error = weight * (prediction - target(name, clean, noise, alpha, sigma)).square()
+        error = weight * self.squared_error(prediction, clean, noise, alpha, sigma)
         if self.spread is not None and self.training:
             self.spread.see(t / last, error.detach().flatten(1).mean(1))
         weighted = (error / density).mean()
@@ -141,6 +142,16 @@ class Diffusion(Latent):
         if judged and self.options.weight == "likelihood":
             losses["bits"] = weighted / math.log(2)  # a dimension, all of the bound but its ends
         return losses
+
+    def noise_for(self, clean: Images) -> Images:
+        """Draw the noise that training mixes into clean images; a variant may choose it by them."""
+        return normal_like(clean)
+
+    def squared_error(
+        self, prediction: Images, clean: Images, noise: Images, alpha: Tensor, sigma: Tensor
+    ) -> Images:
+        """Return how wrong a prediction is, a pixel; a variant may hold more against it."""
+        return (prediction - target(self.options.target, clean, noise, alpha, sigma)).square()
 
     def _judge(
         self, x: Images, alpha: Tensor, sigma: Tensor, clean: Images, weight: Tensor, labels: Labels | None
