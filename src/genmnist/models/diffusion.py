@@ -328,10 +328,10 @@ class Diffusion(Latent):
             UsageError: there is no such timestep.
         """
         noise = SampleNoise(request.seed, first, count, self.device)
-        labels = request.sequence(first, count)
+        labels = request.sequence(first, count, self.device)
         x, timesteps = request.how.temperature * self._noise(noise), self.timesteps(request.how, visit)
         last = len(timesteps) - 1  # CLEAN is where the last step ends
-        steps = self._steps(request, x, timesteps, noise, None if labels is None else labels.to(self.device))
+        steps = self._steps(request, x, timesteps, noise, labels)
         for number, step in enumerate(steps, 1):
             yield step
             request.watch(number / last)
@@ -393,9 +393,7 @@ class Diffusion(Latent):
             UsageError: the image is not of the model's shape, or all or nothing of it is hidden, or an
                 argument makes no sense.
         """
-        check_whole("num", num, 1)
         check_whole("resample", resample, 1)
-        check_whole("batch_size", batch_size, 1)
         request = self._asked(seed, asked, type(self.how()).completing)
         clean = self._known(image)
         if hidden.shape != clean.shape[2:]:
@@ -408,17 +406,14 @@ class Diffusion(Latent):
         place = hidden.to(self.device).expand(1, 1, *hidden.shape)
         timesteps = self.timesteps(request.how)
 
-        def steps(x: Images, noise: SampleNoise, labels: Labels | None) -> Iterator[Step]:
+        def walk(noise: SampleNoise, labels: Labels | None) -> Iterator[Step]:
+            x = request.how.temperature * self._noise(noise)
             return inpainting.repaint(
                 lambda x, pair: self._steps(request, x, [*pair], noise, labels), x, self.schedule, timesteps,
                 clean.expand_as(x), place, lambda: noise.normal(*self.shape), resample,
             )  # fmt: skip
 
-        def begin(noise: SampleNoise) -> Images:
-            scaled: Images = request.how.temperature * self._noise(noise)
-            return scaled
-
-        return self._changed(request, num, batch_size, len(timesteps) - 1, begin, steps)
+        return self._changed(request, num, batch_size, len(timesteps) - 1, walk)
 
     def edit(
         self,
@@ -443,22 +438,18 @@ class Diffusion(Latent):
         Raises:
             UsageError: the image is not of the model's shape, or an argument makes no sense.
         """
-        check_whole("num", num, 1)
-        check_whole("batch_size", batch_size, 1)
         if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 < strength <= 1:
             raise UsageError(f"`strength` must be above 0, and 1 at most, not {strength!r:.60}")
         request = self._asked(seed, asked, self.how)
         clean = self._known(image)
         timesteps = inpainting.sooner(self.timesteps(request.how), strength)
 
-        def begin(noise: SampleNoise) -> Images:
+        def walk(noise: SampleNoise, labels: Labels | None) -> Iterator[Step]:
             drawn = request.how.temperature * noise.normal(*self.shape)
-            return noisy(clean.expand_as(drawn), self.schedule, timesteps[0], drawn)
-
-        def steps(x: Images, noise: SampleNoise, labels: Labels | None) -> Iterator[Step]:
+            x = noisy(clean.expand_as(drawn), self.schedule, timesteps[0], drawn)
             return self._steps(request, x, timesteps, noise, labels)
 
-        return self._changed(request, num, batch_size, len(timesteps) - 1, begin, steps)
+        return self._changed(request, num, batch_size, len(timesteps) - 1, walk)
 
     def _asked(self, seed: int, asked: dict[str, Any], choose: Callable[..., Any]) -> Request:
         """Return what is asked for, with ways of sampling that `choose` makes of options."""
@@ -487,20 +478,18 @@ class Diffusion(Latent):
         num: int,
         batch_size: int,
         count: int,
-        begin: Callable[[SampleNoise], Images],
-        steps: Callable[[Images, SampleNoise, Labels | None], Iterator[Step]],
+        walk: Callable[[SampleNoise, Labels | None], Iterator[Step]],
     ) -> UInt8[Tensor, "num h w *rgb"]:
-        """Draw `num` images by steps from where each begins; who watches hears of every step."""
+        """Draw `num` images by walks of so many steps; who watches hears of each."""
+        check_whole("num", num, 1)
+        check_whole("batch_size", batch_size, 1)
         found = []
         for first in range(0, num, batch_size):
             size = min(batch_size, num - first)
             noise = SampleNoise(request.seed, first, size, self.device)
-            labels = request.sequence(first, size) if request.labels else None
-            x = begin(noise)
-            for number, step in enumerate(
-                steps(x, noise, None if labels is None else labels.to(self.device)), 1
-            ):
-                x = step.x
+            labels = request.sequence(first, size, self.device) if request.labels else None
+            for number, step in enumerate(walk(noise, labels), 1):
+                x: Images = step.x
                 request.watch((first + size * number / count) / num)
             found.append(quantise((x + 1) / 2).cpu())
         return torch.cat(found)

@@ -74,10 +74,13 @@ class Request:
         """Return the labels of the images in turn, those asked for or else all that the model has seen."""
         return self.labels or tuple(label for label, name in enumerate(self.names) if name)
 
-    def sequence(self, first: int, count: int) -> Int64[Tensor, " count"] | None:
+    def sequence(
+        self, first: int, count: int, device: torch.device | None = None
+    ) -> Int64[Tensor, " count"] | None:
         """Return the labels of images `first` … `first + count - 1`; None where there are none."""
-        turns = self.turns
-        return torch.tensor([turns[k % len(turns)] for k in range(first, first + count)]) if turns else None
+        if not (turns := self.turns):
+            return None
+        return torch.tensor([turns[k % len(turns)] for k in range(first, first + count)], device=device)
 
 
 def as_labels(given: AskedLabels | None, names: Sequence[str] = ()) -> tuple[int, ...]:
