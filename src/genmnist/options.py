@@ -144,29 +144,15 @@ def fields(options: type[Options]) -> tuple[Field, ...]:
 
 
 def _field(name: str, annotation: Any, default: Any) -> Field:
-    kind, metas = (annotation, ()) if get_origin(annotation) is not Annotated else _parts(annotation)
+    kind, *metas = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
     literals = get_args(kind) if get_origin(kind) is Literal else ()
     meta = next((meta for meta in metas if isinstance(meta, msgspec.Meta)), msgspec.Meta())
-    extra = meta.extra or {}
+    about = meta.description or ""
+    extra = meta.extra or {}  # what `about`, `named` and `internal` have said besides
     return Field(
-        name,
-        annotation,
-        type(default),
-        default,
-        meta.description or "",
-        meta.ge,
-        meta.le,
-        extra.get("most", ""),
-        literals,
-        extra.get("registry"),
-        extra.get("internal", False),
+        name, annotation, type(default), default, about, meta.ge, meta.le, literals=literals, **extra
     )
 
 
 def _number(value: float) -> str:
     return f"{value:g}" if value < 1e6 else f"{value:,.0f}"
-
-
-def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    kind, *metas = get_args(annotation)
-    return kind, tuple(metas)
