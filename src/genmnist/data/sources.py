@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,34 +33,12 @@ def mnist() -> Splits:
     return split_shuffled("mnist", **read_idx_set(BUNDLED, CHECKSUMS))
 
 
-def fashion_mnist() -> Splits:
-    """Clothing, grey 28 x 28 (Xiao et al. 2017)."""
-    return _downloaded("fashion-mnist")
+def _downloaded(name: str) -> Callable[[], Splits]:
+    """Return what loads a set that is fetched; the registry says what each of them is."""
+    return lambda: split_shuffled(name, **DOWNLOADS[name].load())
 
 
-def kmnist() -> Splits:
-    """Cursive Japanese characters, grey 28 x 28 (Clanuwat et al. 2018)."""
-    return _downloaded("kmnist")
-
-
-def emnist_digits() -> Splits:
-    """280,000 handwritten digits, grey 28 x 28 (Cohen et al. 2017)."""
-    return _downloaded("emnist-digits")
-
-
-def qmnist() -> Splits:
-    """MNIST rebuilt from its source, grey 28 x 28 (Yadav & Bottou 2019)."""
-    return _downloaded("qmnist")
-
-
-def cifar10() -> Splits:
-    """Animals and vehicles, colour 32 x 32 (Krizhevsky 2009)."""
-    return _downloaded("cifar10")
-
-
-def svhn() -> Splits:
-    """Digits of house numbers, colour 32 x 32 (Netzer et al. 2011)."""
-    return _downloaded("svhn")
+fashion_mnist, kmnist, emnist_digits, qmnist, cifar10, svhn = map(_downloaded, DOWNLOADS)
 
 
 def load(
@@ -92,10 +71,6 @@ def load(
         argument = "colour" if image_size is None else "image_size"
         raise UsageError(f"`{argument}` is for a folder of images: give it with `data_dir`")
     return as_splits(DATASETS[name](), name)
-
-
-def _downloaded(name: str) -> Splits:
-    return split_shuffled(name, **DOWNLOADS[name].load())
 
 
 @dataclass(frozen=True)
