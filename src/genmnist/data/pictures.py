@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -99,35 +99,23 @@ def list_pictures(folder: Path, follow: bool) -> list[Path]:
     """
     found: list[Path] = []
     seen, looked = set[str](), 0
-    places = [folder]
-    while places:
-        place = places.pop()
-        if (real := os.path.realpath(place)) in seen:
+
+    def refuse(error: OSError) -> NoReturn:
+        reason = (error.strerror or str(error)).lower()
+        raise GenmnistError(f"cannot read the folder {error.filename}: {reason}") from error
+
+    for here, folders, files in os.walk(folder, onerror=refuse, followlinks=follow):
+        place = Path(here)
+        if (real := os.path.realpath(here)) in seen:
+            folders.clear()
             continue
         seen.add(real)
-        try:
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    looked += 1
-                    path = Path(entry.path)
-                    if _is_dir(entry, follow):
-                        if not (entry.is_symlink() and leads_back(path)):
-                            places.append(path)
-                    elif path.suffix.lower() in SUFFIXES:
-                        found.append(path)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise GenmnistError(f"cannot read the folder {place}: {reason}") from error
+        looked += len(folders) + len(files)
         if looked > _MOST:
             raise GenmnistError(f"{folder} has more than {_MOST:,} files: name a folder of pictures alone")
+        found += [place / name for name in files if Path(name).suffix.lower() in SUFFIXES]
+        folders[:] = sorted(name for name in folders if not leads_back(place / name))
     return sorted(found, key=lambda path: (str(path.parent), path.name))
-
-
-def _is_dir(entry: os.DirEntry[str], follow: bool) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=follow)
-    except OSError:  # a link to itself
-        return False
 
 
 def leads_back(link: Path) -> bool:
