@@ -89,7 +89,7 @@ class ByClassifier(Guidance):
             raise UsageError(
                 "this `classifier` knows clean images only and cannot guide: take one trained with `noisy`"
             )
-        self.classifier, self.scale = classifier, scale
+        self.classifier, self.scale, self.classes = classifier, scale, classifier.classes
 
     def check(self, shape: Shape) -> None:
         """Raise UsageError unless the classifier knows images of this shape."""
@@ -99,11 +99,6 @@ class ByClassifier(Guidance):
                 f"the `classifier` knows images of {known}, and the model draws {wanted}: train one on "
                 "the model's data"
             )
-
-    @property
-    def classes(self) -> int:  # type: ignore[override]
-        """Return how many classes the classifier tells apart."""
-        return int(self.classifier.classes)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -177,10 +177,8 @@ class VAE(Latent):
 
     def usage(self, data: Dataset, batch_size: int = 1000) -> Iterator[Usage]:
         """Measure how much each factor is used over a data set; yields after each batch, last the whole."""
-        count, kl, total, square = (
-            0,
-            *(torch.zeros(self.options.latent, device=self.device) for _ in range(3)),
-        )
+        count = 0
+        kl, total, square = torch.zeros(3, self.options.latent, device=self.device)
         for images in data.images.split(batch_size):
             with torch.inference_mode():
                 mean, log_variance = self.encode(scale(images.to(self.device)))
