@@ -365,7 +365,7 @@ def test_data_must_be_those_that_it_was_trained_on(run: Run, few: Splits) -> Non
     with pytest.raises(UsageError, match="trained on `data` given from Python: compare there"):
         lengths.compare(run, [0.1], num=0)
     other = few._replace(train=few.validation)
-    with pytest.raises(GenmnistError, match="have changed since it was trained"):
+    with pytest.raises(GenmnistError, match="have changed since it began"):
         lengths.compare(run, [0.1], num=0, data=other)
 
 

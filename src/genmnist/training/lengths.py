@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +12,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from genmnist import data as sets
 from genmnist import notebook
-from genmnist.data import Splits
+from genmnist.data import Dataset
 from genmnist.device import choose_device
-from genmnist.errors import GenmnistError, UsageError
+from genmnist.errors import UsageError
 from genmnist.evaluation import distances, suite
 from genmnist.evaluation.distances import FeatureSpace
 from genmnist.families.recipe import Recipe
@@ -25,6 +25,7 @@ from genmnist.registry import FAMILIES
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import Config
 from genmnist.runs.folder import Run
+from genmnist.training import recorder
 from genmnist.training.posthoc import Snapshots
 from genmnist.training.trainer import validate
 
@@ -137,10 +138,14 @@ def compare(
             f"{snapshots.run.folder} was trained on all training images, so that only test images could tell "
             "lengths apart: train with another preset"
         )
-    judge = _Judge(_data(snapshots.run, config, data), choose_device(device), precision, num, seed, features)
-    ways: list[float | None] = [*errors]
-    if snapshots.run.model_file.exists():
-        ways.insert(0, None)
+    again = "compare there, by genmnist.training.lengths.compare"
+    splits, place = recorder.images(snapshots.run, config, data, again), choose_device(device)
+    space: FeatureSpace | None = None
+    if num:
+        space = distances.own_features(features) if features else distances.bundled_features(place)
+        space.check(splits._replace(test=splits.validation))
+    judge = _Judge(splits.validation.to(place), precision, num, seed, space)
+    ways = [*([None] if snapshots.run.model_file.exists() else []), *errors]
     rows, reading = [], _READING if num else 1.0
     with notebook.bar("judging") as advance:
         told = watch or (lambda name, share: advance(share, name))
@@ -157,7 +162,7 @@ def compare(
                 model = snapshots.average(length, lambda share: show(reading * share))
             loss, distance = judge.judged(model, lambda share: show(reading + (1 - reading) * share))
             rows.append(Judged(length, name, errors[length] if length else None, loss, distance))
-    return Lengths(tuple(rows), model.unit, num, judge.space.name if judge.space else "")
+    return Lengths(tuple(rows), model.unit, num, space.name if space else "")
 
 
 def _checked(config: Config, num: int | None) -> int:
@@ -179,65 +184,35 @@ def _name(config: Config) -> str:
     return f"the run's own (ema {ema:g})" if ema else "the run's own"
 
 
-def _data(run: Run, config: Config, data: Any) -> Splits:
-    """Return what a run was trained on, without its test images.
-
-    Raises:
-        UsageError: it was given from Python, and is not now.
-        GenmnistError: it is not here, or has changed.
-    """
-    if data is not None:
-        splits = sets.as_splits(data, config.dataset)
-    elif config.dataset == "own":
-        raise UsageError(
-            f"{run.folder} was trained on `data` given from Python: compare there, by "
-            "genmnist.training.lengths.compare, with the same `data`"
-        )
-    else:
-        splits = sets.load(
-            config.dataset, config.data_dir, image_size=config.image_size, colour=config.colour
-        )
-    if splits.checksum() != config.data_checksum:
-        raise GenmnistError(f"the data of {run.folder} have changed since it was trained: bring them back")
-    return splits._replace(test=splits.validation)
-
-
+@dataclass(frozen=True)
 class _Judge:
-    """Whoever judges models by validation images, all in the same way."""
+    """Whoever judges models by validation images, all in the same way; in a space, by samples too."""
 
-    def __init__(
-        self,
-        data: Splits,
-        device: torch.device,
-        precision: str,
-        num: int,
-        seed: int,
-        features: Classifier | None,
-    ) -> None:
-        self.images, self.device, self.precision = data.validation.to(device), device, precision
-        self.num, self.seed = num, seed
-        self.space: FeatureSpace | None = None
-        if num:
-            own = distances.own_features(features) if features else None
-            self.space = own or distances.bundled_features(device)
-            self.space.check(data)
-            self._theirs = self.space.features(self.images.images)
+    images: Dataset
+    precision: str
+    num: int
+    seed: int
+    space: FeatureSpace | None
+
+    @cached_property
+    def theirs(self) -> Tensor:
+        """Return the features of the validation images."""
+        return cast("FeatureSpace", self.space).features(self.images.images)
 
     def judged(self, model: Model, watch: Callable[[float], None]) -> tuple[float, float | None]:
         """Return the loss of a model on the images, and the distance of its samples from them."""
-        model.place(self.device, self.precision)
+        model.place(self.images.images.device, self.precision)
         with torch.random.fork_rng():  # whoever asks may draw on
             loss = validate(model, self.images)["loss"]
         if self.space is None:
             return loss, None
         ours = self.space.features(self._drawn(cast("Generator", model), watch))
-        return loss, distances.frechet(ours, self._theirs)
+        return loss, distances.frechet(ours, self.theirs)
 
     def _drawn(self, model: Generator, watch: Callable[[float], None]) -> UInt8[Tensor, "n h w *rgb"]:
         batches, done = [], 0
-        for batch in model.sample_batches(
-            model.request(self.seed), self.num, FAMILIES[model.family].batch_size
-        ):
+        size = FAMILIES[model.family].batch_size
+        for batch in model.sample_batches(model.request(self.seed), self.num, size):
             batches.append(batch)
             done += len(batch)
             watch(done / self.num)

@@ -5,7 +5,8 @@ The mathematics is in `genmnist.training.profiles`; `genmnist.training.lengths` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -53,10 +54,12 @@ class Snapshots:
             raise GenmnistError(f"{self.run.folder} has kept no average yet: `resume` it")
         if len(paths) > _MOST:
             raise GenmnistError(f"{self.run.averages} has {len(paths):,} files, more than any run keeps")
-        found = [(self._header(path), path) for path in paths]
-        found.sort(key=lambda item: self._profile(item[0]))
-        self._headers, self._paths = [header for header, _ in found], [path for _, path in found]
-        self._profiles = [self._profile(header) for header in self._headers]
+        headers = {path: self._header(path) for path in paths}
+        trained = {path: header.training for path, header in headers.items()}
+        profiles = {path: Profile(one.step, one.average or 0.0) for path, one in trained.items()}
+        self._paths = sorted(paths, key=profiles.__getitem__)
+        self._headers = [headers[path] for path in self._paths]
+        self._profiles = [profiles[path] for path in self._paths]
         for one, (before, after) in zip(self._paths[1:], pairwise(self._profiles), strict=True):
             if before == after:
                 raise GenmnistError(f"{one} is there by another name, too: remove one of them")
@@ -104,7 +107,8 @@ class Snapshots:
         for done, (factor, path, header) in enumerate(
             zip(coefficients.tolist(), self._paths, self._headers, strict=True), 1
         ):
-            model, there = self._loaded(path)
+            with _dispensable():
+                model, there = checkpoint.load(path, self.config.family, self._network)
             if there != header:
                 raise GenmnistError(f"{path} has changed while it was read: try again")
             for name, tensor in model.state_dict().items():
@@ -147,10 +151,8 @@ class Snapshots:
 
     def _header(self, path: Path) -> ModelHeader:
         """Return what a file says of itself. Raises GenmnistError unless it is a snapshot of this run."""
-        try:
+        with _dispensable():
             header = checkpoint.header(path)
-        except GenmnistError as error:
-            raise _without(error) from error
         if not isinstance(header, ModelHeader):
             raise GenmnistError(f"{path} is a training state, not a snapshot: remove it")
         training = header.training
@@ -163,20 +165,16 @@ class Snapshots:
             raise GenmnistError(f"{path} is not a snapshot of this run: remove it")
         return header
 
-    def _profile(self, header: ModelHeader) -> Profile:
-        return Profile(header.training.step, header.training.average or 0.0)
 
-    def _loaded(self, path: Path) -> tuple[Model, ModelHeader]:
-        try:
-            return checkpoint.load(path, self.config.family, self._network)
-        except UsageError:  # a plugin or a network is missing
-            raise
-        except GenmnistError as error:
-            raise _without(error) from error
-
-
-def _without(error: GenmnistError) -> GenmnistError:
-    return GenmnistError(f"{error}; without that file the other snapshots will do")
+@contextlib.contextmanager
+def _dispensable() -> Iterator[None]:
+    """Say of a file that cannot be read that the average does not depend on it."""
+    try:
+        yield
+    except UsageError:  # a plugin or a network is missing
+        raise
+    except GenmnistError as error:
+        raise GenmnistError(f"{error}; without that file the other snapshots will do") from error
 
 
 def average(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import torch
 from torch import Tensor
 
-from genmnist.errors import GenmnistError
+from genmnist import data as sets
+from genmnist.data import Splits
+from genmnist.errors import GenmnistError, UsageError
 from genmnist.families.length import Plan
 from genmnist.files import TEMPORARY, write_document
 from genmnist.models import Model
-from genmnist.registry import DATASETS
+from genmnist.registry import DATASETS, UnknownNameError
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import (
     Config,
@@ -27,6 +29,35 @@ from genmnist.runs.documents import (
 )
 from genmnist.runs.folder import Run
 from genmnist.training.trainer import Trainer
+
+OWN = "own"  # the name of a data set that was given from Python
+
+
+def images(run: Run, config: Config, data: Any, again: str) -> Splits:
+    """Return what a run is trained on: `data`, if it was given from Python, or what its configuration names.
+
+    Raises:
+        UsageError: it was given from Python, and is not now: `again` says where; or it needs a plugin.
+        GenmnistError: it is not here, or has changed.
+    """
+    if data is not None:
+        splits = sets.as_splits(data, config.dataset)
+    elif config.dataset == OWN:
+        raise UsageError(
+            f"{run.folder} was trained on `data` given from Python: {again}, with the same `data`"
+        )
+    else:
+        try:
+            splits = sets.load(
+                config.dataset, config.data_dir, image_size=config.image_size, colour=config.colour
+            )
+        except UnknownNameError as error:
+            raise checkpoint.unknown(run.config_file, error, config.sources) from error
+    if splits.checksum() != config.data_checksum:
+        raise GenmnistError(
+            f"the data of {run.folder} have changed since it began: bring them back, or train anew"
+        )
+    return splits
 
 
 def replan(run: Run, trainer: Trainer, config: Config, plan: Plan) -> None:
@@ -43,17 +74,15 @@ def save(run: Run, trainer: Trainer, config: Config) -> None:
     Of several processes, all of which must call this, the first one writes.
     """
     tensors, progress = trainer.state()
-    trainer.ranks.lead(lambda: _write(run, trainer, config, tensors, progress))
-
-
-def _write(
-    run: Run, trainer: Trainer, config: Config, tensors: dict[str, Tensor], progress: Progress
-) -> None:
-    model = trainer.result
     progress = msgspec.structs.replace(progress, run=identity_sum(config))
-    checkpoint.save_state(run.state_file, run.former_state_file, model, config.preset, progress, tensors)
     metrics = trainer.history[-1].flat() if trainer.history else {}
-    checkpoint.save(run.model_file, model, config.preset, _training(trainer, config), metrics)
+    model = trainer.result
+
+    def write() -> None:
+        checkpoint.save_state(run.state_file, run.former_state_file, model, config.preset, progress, tensors)
+        checkpoint.save(run.model_file, model, config.preset, _training(trainer, config), metrics)
+
+    trainer.ranks.lead(write)
 
 
 def _training(trainer: Trainer, config: Config, average: float | None = None) -> Training:
@@ -81,11 +110,8 @@ def keep_snapshot(run: Run, trainer: Trainer, config: Config) -> None:
 
     def write() -> None:
         for average in trainer.powers:
-            path, training = (
-                run.snapshot(trainer.step, average.length),
-                _training(trainer, config, average.length),
-            )
-            checkpoint.save(path, cast("Model", average.module), config.preset, training, {})
+            path, model = run.snapshot(trainer.step, average.length), cast("Model", average.module)
+            checkpoint.save(path, model, config.preset, _training(trainer, config, average.length), {})
 
     trainer.ranks.lead(write)
 

@@ -47,7 +47,6 @@ from genmnist.version import versions
 Listener = Callable[[Event, Trainer], None]
 
 _ROWS = 8  # of digits in the pictures that a training draws, and as many columns, or one a label
-_OWN = "own"  # the name of a data set that was given from Python
 
 
 def train(
@@ -149,7 +148,7 @@ def train(
             splits = sets.load(dataset, data_dir, image_size=image_size, colour=colour)
             dataset = f"folder {Path(data_dir).name}" if data_dir else dataset
         else:
-            splits, dataset = sets.as_splits(data, _OWN), _OWN
+            splits, dataset = sets.as_splits(data, recorder.OWN), recorder.OWN
         config = Config(
             family=family,
             preset=name,
@@ -354,30 +353,14 @@ def _go_on(
         raise GenmnistError(
             f"{folder} was stopped before it had saved the weights it starts from: train anew"
         )
-    if config.dataset == _OWN and data is None:
-        raise UsageError(
-            f"{folder} was trained on `data` given from Python: resume it there, with the same `data`"
-        )
-    if data is not None:
-        splits = sets.as_splits(data, _OWN)
-    else:
-        try:
-            splits = sets.load(
-                config.dataset, config.data_dir, image_size=config.image_size, colour=config.colour
-            )
-        except UnknownNameError as error:
-            raise checkpoint.unknown(run.config_file, error, config.sources) from error
-    if splits.checksum() != config.data_checksum:
-        raise GenmnistError(
-            f"the data of {folder} have changed since it began: bring them back, or train anew"
-        )
+    splits = recorder.images(run, config, data, "resume it there")
     with computing(config.threads, config.deterministic, config.balanced):
         try:
             trainer = _trainer(config, splits, network, ranks)
         except UnknownNameError as error:
             raise checkpoint.unknown(run.config_file, error, config.sources) from error
         except UsageError as error:
-            if config.options.get("network") == _OWN and network is None:
+            if config.options.get("network") == "own" and network is None:
                 raise
             raise GenmnistError(f"{run.config_file} is damaged: {error}") from error
         for sentence in recorder.restore(run, trainer, config):
