@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from genmnist.errors import GenmnistError, UsageError
+from genmnist.text import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -211,16 +212,8 @@ class _Several(Ranks):
         self._said: tuple[Tensor, Any] | None = None
 
     def same(self, value: _T, kind: Any) -> _T:
-        import torch
-        import torch.distributed as dist
-
-        packed = _packed(value)
-        length = torch.tensor([len(packed)])
-        with self.answering():
-            dist.broadcast(length, 0, self._words)
-            told = packed if self.leads else torch.empty(int(length), dtype=torch.uint8)
-            dist.broadcast(told, 0, self._words)
-        return value if self.leads else cast("_T", _unpacked(told, kind))
+        told, *_ = self.gather(value if self.leads else None, kind | None)
+        return value if self.leads else cast("_T", told)
 
     def first(self, work: Callable[[], _T], kind: Any) -> _T:
         result, failed = None, ("", 0)
@@ -451,5 +444,4 @@ def _check_reachable() -> None:
 
 def _reason(error: BaseException) -> str:
     """Return the gist of an error of torch.distributed: its first line, without its place in the source."""
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return first.rpartition("] ")[2][:120].rstrip(". ")
+    return first_line(error).rpartition("] ")[2][:120].rstrip(". ")

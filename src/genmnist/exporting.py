@@ -23,6 +23,7 @@ from genmnist.models import Diffusion, Generator, Latent, Model
 from genmnist.models.graphs import Graph, Port
 from genmnist.registry import FAMILIES, SAMPLERS, TARGETS
 from genmnist.runs.documents import Values
+from genmnist.text import first_line
 from genmnist.version import __version__, versions
 
 if TYPE_CHECKING:
@@ -347,8 +348,7 @@ def _traced(graph: Graph, name: str) -> onnx.ModelProto:
                     verbose=False,
                 )
     except Exception as error:  # a network may do whatever it likes
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise GenmnistError(f"the {name} cannot be written as ONNX: {said[0]:.200}") from error
+        raise GenmnistError(f"the {name} cannot be written as ONNX: {first_line(error):.200}") from error
     if program is None:
         raise GenmnistError(f"the {name} cannot be written as ONNX")
     proto = program.model_proto

@@ -23,6 +23,11 @@ def printable(text: str, most: int = _MOST) -> str:
     return shown if len(text) <= most else f"{shown}… ({len(text):,} characters)"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or what kind it is where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def without_controls(page: str) -> str:
     """Return a page of many lines without such characters: in their places stands how Python writes them."""
     return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], page)

@@ -21,6 +21,7 @@ from genmnist.data.adopt import MOST_CLASSES, take_images
 from genmnist.data.pictures import list_pictures, read_pictures
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.files import opened, read_into
+from genmnist.text import first_line
 
 _MOST = 1_000_000  # images; far more than anybody measures
 _MOST_BYTES = 1 << 30
@@ -58,8 +59,8 @@ def read(path: str | Path) -> Found:
     try:
         found = _arrays(place)
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise GenmnistError(f"{path} is not an .npz file of images: {reason:.200}; {_LIKE_THIS}") from error
+        reason = f"{first_line(error):.200}; {_LIKE_THIS}"
+        raise GenmnistError(f"{path} is not an .npz file of images: {reason}") from error
     images, assumed = take_images(found["images"], str(path))
     labels = found.get("labels")
     if labels is not None and not _are_labels(labels, len(images)):

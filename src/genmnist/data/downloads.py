@@ -16,6 +16,7 @@ from genmnist.data.cifar10 import read_cifar10
 from genmnist.data.facts import Shape
 from genmnist.data.holdout import Arrays
 from genmnist.errors import GenmnistError
+from genmnist.text import first_line
 
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the "binary version" on Krizhevsky's page
 
@@ -78,7 +79,8 @@ class Download(ABC):
             zlib.error,
             tarfile.TarError,
         ) as error:
-            raise GenmnistError(f"cannot fetch {self.dataset} ({_one_line(error)}): {by_hand}") from error
+            reason = first_line(error).rstrip(":. ")
+            raise GenmnistError(f"cannot fetch {self.dataset} ({reason}): {by_hand}") from error
         if self.state() != "verified":
             raise GenmnistError(f"the archives of {self.dataset} do not have their known sums: {by_hand}")
         return loaded
@@ -188,8 +190,3 @@ DOWNLOADS: dict[str, Download] = {
     "cifar10": CIFAR10("CIFAR10", "https://www.cs.toronto.edu/~kriz/cifar.html"),
     "svhn": SVHN("SVHN", "http://ufldl.stanford.edu/housenumbers/"),
 }
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(":. ") if lines else type(error).__name__
