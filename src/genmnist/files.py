@@ -235,7 +235,7 @@ def opened(path: Path, mend: str) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno is None:
             raise  # what a reader found wrong with the content, not the system with the file
-        raise GenmnistError(f"cannot read {path}: {_reason(error)}") from error
+        raise GenmnistError(f"cannot read {path}: {reason(error)}") from error
 
 
 def read_bytes(path: Path, most: int, mend: str) -> bytes:
@@ -277,10 +277,11 @@ def write_document(path: str | Path, document: Any) -> None:
 
 def cannot_write(path: Path, error: OSError) -> GenmnistError:
     """Say in one sentence why `path` could not be written."""
-    return GenmnistError(f"cannot write {path}: {_reason(error)}; choose another place or make room")
+    return GenmnistError(f"cannot write {path}: {reason(error)}; choose another place or make room")
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Say why the system refused."""
     return (error.strerror or str(error) or type(error).__name__).lower()
 
 

@@ -148,7 +148,7 @@ def command(family: Family) -> Callable[..., None]:
             if show:
                 _show_values(output, name, _length(chosen, recipe, steps, budget), options, learned)
                 return
-            seconds, save_seconds = duration(budget), duration(save_every)
+            seconds, save_seconds = None if budget is None else duration(budget), duration(save_every)
             if steps is not None:
                 Plan.of(steps)
             if start is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Num, UInt8
 from numpy import ndarray
 from PIL import Image
 
@@ -70,17 +70,20 @@ def _even(darkest: float, lightest: float) -> str:
 
 def _placed(picture: UInt8[ndarray, "h w"]) -> bool:
     """Tell whether a digit lies as MNIST's do: in the box, its centre of mass in the middle."""
-    rows, columns = (np.flatnonzero(picture.any(axis)) for axis in (1, 0))
-    spans = (int(found[-1] - found[0]) + 1 for found in (rows, columns))
     far = np.abs(_mass(picture.astype(np.float64)) - _middle(picture.shape)).max()
     most = _BOX * min(picture.shape)
-    return bool(far <= 1 and 0.8 * most <= max(spans) <= most)
+    return bool(far <= 1 and 0.8 * most <= max(_cut(picture).shape) <= most)
+
+
+def _cut(ink: Num[ndarray, "h w"]) -> Num[ndarray, "a b"]:
+    """Return the least part that has all that is not black."""
+    rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _boxed(ink: Ink, side: int) -> Float64[ndarray, "a b"]:
     """Cut a digit out, and bring its longer side to so many pixels."""
-    rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
-    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    cut = _cut(ink)
     height, width = (max(1, round(length * side / max(cut.shape))) for length in cut.shape)
     image = Image.fromarray(cut.astype(np.float32))
     way = Image.Resampling.BOX if side < max(cut.shape) else Image.Resampling.BICUBIC
@@ -132,13 +135,11 @@ SIDES = ("left", "right", "top", "bottom")
 
 def half(side: str, size: tuple[int, int]) -> Bool[ndarray, "h w"]:
     """Return the mask that hides the `left`, `right`, `top` or `bottom` half."""
-    height, width = size
-    found = np.zeros(size, bool)
-    part = {
-        "left": found[:, : width // 2],
-        "right": found[:, width - width // 2 :],
-        "top": found[: height // 2],
-        "bottom": found[height - height // 2 :],
-    }[side]
-    part[:] = True
-    return found
+    (height, width), (rows, columns) = size, np.indices(size)
+    hidden: dict[str, Bool[ndarray, "h w"]] = {
+        "left": columns < width // 2,
+        "right": columns >= width - width // 2,
+        "top": rows < height // 2,
+        "bottom": rows >= height - height // 2,
+    }
+    return hidden[side]

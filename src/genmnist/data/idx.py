@@ -48,9 +48,13 @@ def read_idx(path: str | Path, dimensions: int) -> npt.NDArray[np.uint8]:
 
 def write_idx(path: str | Path, array: npt.NDArray[np.uint8]) -> None:
     """Write an array of unsigned bytes as an IDX file, gzipped if the name ends in `.gz`."""
-    header = struct.pack(f">{array.ndim + 1}I", _UINT8 << 8 | array.ndim, *array.shape)
-    content = header + array.tobytes()
+    content = header(array) + array.tobytes()
     Path(path).write_bytes(gzip.compress(content, mtime=0) if str(path).endswith(".gz") else content)
+
+
+def header(array: npt.NDArray[np.uint8]) -> bytes:
+    """Return what stands before the bytes of an array in an IDX file."""
+    return struct.pack(f">{array.ndim + 1}I", _UINT8 << 8 | array.ndim, *array.shape)
 
 
 def _array(
@@ -65,16 +69,16 @@ def _array(
         packed: how large the file is that is unpacked as it is read, if it is.
         known: how large a file is that is read as it is.
     """
-    header = file.read(4 + 4 * dimensions)
-    if len(header) < 4 + 4 * dimensions:
+    start = file.read(4 + 4 * dimensions)
+    if len(start) < 4 + 4 * dimensions:
         raise GenmnistError(f"{path} is too short to be an IDX file: copy it again")
-    magic, *shape = struct.unpack(f">{dimensions + 1}I", header)
+    magic, *shape = struct.unpack(f">{dimensions + 1}I", start)
     if magic != _UINT8 << 8 | dimensions:
         kind = {1: "labels", 3: "images"}.get(dimensions, f"{dimensions} dimensions")
         raise GenmnistError(f"{path} is not an IDX file of {kind} (it starts with {magic:#010x})")
     size = math.prod(shape)
-    if known is not None and known - len(header) != size:
-        raise _wrong_size(path, f"{known - len(header):,}", size)
+    if known is not None and known - len(start) != size:
+        raise _wrong_size(path, f"{known - len(start):,}", size)
     if size > _MAX_BYTES or shape[0] > _MOST:
         raise GenmnistError(
             f"{path} states {shape[0]:,} entries and {size:,} bytes; genmnist reads no larger sets than "

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from genmnist.data.facts import MAX_SIDE
 from genmnist.data.holdout import Arrays
-from genmnist.data.idx import read_idx
+from genmnist.data.idx import header, read_idx
 from genmnist.errors import GenmnistError
 
 
@@ -58,8 +58,7 @@ def _read_known(path: Path, dimensions: int, checksums: Mapping[str, str] | None
 
 def _checksum(array: npt.NDArray[np.uint8]) -> str:
     """Return the SHA-256 sum of the IDX file that holds `array`."""
-    header = b"".join(n.to_bytes(4, "big") for n in (0x0800 | array.ndim, *array.shape))
-    digest = hashlib.sha256(header)
+    digest = hashlib.sha256(header(array))
     digest.update(array.data)
     return digest.hexdigest()
 

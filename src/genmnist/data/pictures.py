@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from genmnist.errors import GenmnistError, UsageError
-from genmnist.files import opened
+from genmnist.files import opened, reason
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _LARGEST = 256  # pixels a side, of images that are taken as they are
@@ -101,8 +101,7 @@ def list_pictures(folder: Path, follow: bool) -> list[Path]:
     seen, looked = set[str](), 0
 
     def refuse(error: OSError) -> NoReturn:
-        reason = (error.strerror or str(error)).lower()
-        raise GenmnistError(f"cannot read the folder {error.filename}: {reason}") from error
+        raise GenmnistError(f"cannot read the folder {error.filename}: {reason(error)}") from error
 
     for here, folders, files in os.walk(folder, onerror=refuse, followlinks=follow):
         place = Path(here)

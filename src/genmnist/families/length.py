@@ -7,21 +7,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, overload
+from typing import Self
 
 from genmnist.errors import UsageError
 
 
-@overload
-def duration(given: str | float) -> float: ...
-@overload
-def duration(given: None) -> None: ...
-@overload
-def duration(given: str | float | None) -> float | None: ...
-def duration(given: str | float | None) -> float | None:
+def duration(given: str | float) -> float:
     """Return the seconds in `90`, `90s`, `10m`, `1h30m`, or in a number. Raises UsageError."""
-    if given is None:
-        return None
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", str(given).strip())
     seconds = (
         sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))

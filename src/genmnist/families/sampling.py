@@ -94,8 +94,7 @@ class Sampling(Options, frozen=True, kw_only=True):
             UsageError: the sampler draws noise on its way, so that its end is no function of its start, or a
                 setting makes no sense.
         """
-        given = {name: value for name, value in changes.items() if value is not None}
-        how = cls.choose(**{"sampler": sampler or "dpm-solver", "eta": 0.0, **given})
+        how = cls.choose(sampler or "dpm-solver", eta=0.0).replace(changes)
         how.check_no_noise()
         if how.temperature != 1:
             raise UsageError(
@@ -111,8 +110,7 @@ class Sampling(Options, frozen=True, kw_only=True):
             UsageError: a setting makes no sense, or not with this sampler.
         """
         settings = {"steps": 16, "eta": 1.0} if sampler in (None, "ddim") else {}
-        given = {name: value for name, value in changes.items() if value is not None}
-        return cls.choose(**{"sampler": sampler or "ddim", **settings, **given})
+        return cls.choose(sampler or "ddim", **settings).replace(changes)
 
     @property
     def random(self) -> bool:

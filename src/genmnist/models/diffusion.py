@@ -235,13 +235,10 @@ class Diffusion(Latent):
         if weaker is None:
             return self.denoise
 
-        def theirs(x: Images, t: float, labels: Labels | None) -> Denoised:
-            alpha, sigma = self._levels(x, t)
-            seen: Denoised = weaker.separate(x, alpha, sigma, labels)
-            return seen
-
         strength = within(how.autoguidance, self.schedule, how.guide_above, how.guide_below)
-        return autoguided(self.denoise, theirs, strength)
+        return autoguided(
+            self.denoise, lambda x, t, labels: weaker.separate(x, *self._levels(x, t), labels), strength
+        )
 
     def request(self, *args: Any, weaker: Diffusion | None = None, **asked: Any) -> Request:
         """Return what to draw, as `Generator.request` does; `weaker` is the model that autoguidance takes.
@@ -302,12 +299,8 @@ class Diffusion(Latent):
     ) -> Iterator[Step]:
         """Run the sampler that is asked for, with those further settings that it takes."""
         how, guide = request.how, request.guide
-
-        def fresh() -> Tensor:
-            drawn: Tensor = how.temperature * noise.normal(*self.shape)
-            return drawn
-
-        settings: dict[str, Any] = {"noise": fresh, "eta": how.eta, "variance": how.variance}
+        settings: dict[str, Any] = {"eta": how.eta, "variance": how.variance}
+        settings["noise"] = lambda: how.temperature * noise.normal(*self.shape)
         if guide is not None and labels is not None:
             settings["gradient"] = guide.gradient(labels, self.schedule)
         taken = SAMPLERS.parameters(how.sampler)

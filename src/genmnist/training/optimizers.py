@@ -49,15 +49,12 @@ def adam(weights: list[nn.Parameter], recipe: Recipe) -> Optimizer:
 
     Decay spares biases and gains, which have nothing to shrink towards (He et al. 2019, section 3.1).
     """
-    decayed = [weight for weight in weights if recipe.weight_decay and weight.ndim > 1]
-    spared = [weight for weight in weights if not recipe.weight_decay or weight.ndim <= 1]
-    groups = [
-        {"params": group, "weight_decay": decay}
-        for group, decay in ((decayed, recipe.weight_decay), (spared, 0.0))
-        if group
-    ]
+    groups: dict[float, list[nn.Parameter]] = {recipe.weight_decay: [], 0.0: []}
+    for weight in weights:
+        groups[recipe.weight_decay if weight.ndim > 1 else 0.0].append(weight)
+    given = [{"params": group, "weight_decay": decay} for decay, group in groups.items() if group]
     optimizer = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return optimizer(groups, lr=0.0, fused=True)
+    return optimizer(given, lr=0.0, fused=True)
 
 
 class Muon(Optimizer):

@@ -124,7 +124,8 @@ def train(
     check_length((recipe or {}).get("epochs"), steps, budget)
     if resume is not None and (resume != "auto" or out is None):
         raise UsageError("`resume` is `auto` here, beside the folder `out`; genmnist.resume takes a folder")
-    plan, budget = None if steps is None else Plan.of(steps), duration(budget)
+    plan = None if steps is None else Plan.of(steps)
+    budget = None if budget is None else duration(budget)
     if data is not None and (dataset != "mnist" or data_dir or image_size or colour is not None):
         raise UsageError(
             "`data` stands for itself: leave `dataset`, `data_dir`, `image_size` and `colour` out"
