@@ -152,7 +152,6 @@ def graphs(model: Model, half: bool = False) -> dict[str, bytes]:
     with _exportable(model):
         for name, graph in _graphs(model).items():
             proto = _traced(graph, name)
-            _share(proto.graph)
             if half:
                 _halve(proto.graph)
             onnx.helper.set_model_props(proto, {KEY: embedded})
@@ -253,10 +252,9 @@ def _denoising(model: Diffusion) -> Denoising:
         how: Sampling = sampling.choose(sampler)
         with contextlib.suppress(UsageError):  # more steps than this model has timesteps
             ways[sampler] = Way(options=how.asdict(), timesteps=tuple(model.timesteps(how)))
-    about = (TARGETS[model.options.target].__doc__ or "").strip().splitlines()
     return Denoising(
         target=model.options.target,
-        about_target=about[0] if about else "",
+        about_target=(TARGETS[model.options.target].__doc__ or "").strip().partition("\n")[0],
         schedule=Schedule(
             name=schedule.name,
             timesteps=len(schedule),
@@ -327,6 +325,7 @@ def _traced(graph: Graph, name: str) -> onnx.ModelProto:
     """Return the graph as torch's exporter writes it. Raises GenmnistError if it cannot."""
     with _packages():
         import onnxscript  # noqa: F401  what torch's exporter needs
+        from onnx_ir.passes import common
     batch = torch.export.Dim("batch", min=1, max=65536)
     inputs: tuple[Tensor, ...] = tuple(port.example(2) for port in graph.inputs)
     sink = io.StringIO()
@@ -347,16 +346,16 @@ def _traced(graph: Graph, name: str) -> onnx.ModelProto:
                     external_data=False,
                     verbose=False,
                 )
+                if program is None:
+                    raise RuntimeError("torch's exporter has no answer")
+                # Which line of the source each node came from is half of a small file; and some constants are
+                # equal, such as the ones that normalisation multiplies by.
+                common.ClearMetadataAndDocStringPass()(program.model)
+                common.DeduplicateInitializersPass(_MOST_BYTES)(program.model)
     except Exception as error:  # a network may do whatever it likes
         raise GenmnistError(f"the {name} cannot be written as ONNX: {first_line(error):.200}") from error
-    if program is None:
-        raise GenmnistError(f"the {name} cannot be written as ONNX")
     proto = program.model_proto
-    for node in proto.graph.node:  # which line of the source each came from: half of a small file
-        del node.metadata_props[:]
-        node.doc_string = ""
     del proto.graph.value_info[:]
-    del proto.graph.metadata_props[:]
     proto.producer_version = __version__
     return proto
 
@@ -373,23 +372,6 @@ def _silent(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
-
-
-def _share(graph: onnx.GraphProto) -> None:
-    """Keep one of constants that are equal, such as the ones that normalisation multiplies by."""
-    seen: dict[tuple[Any, ...], str] = {}
-    same: dict[str, str] = {}
-    for tensor in [*graph.initializer]:
-        if tensor.raw_data:
-            key = tensor.data_type, tuple(tensor.dims), tensor.raw_data
-            if key in seen:
-                same[tensor.name] = seen[key]
-                graph.initializer.remove(tensor)
-            else:
-                seen[key] = tensor.name
-    for node in graph.node:
-        for number, name in enumerate(node.input):
-            node.input[number] = same.get(name, name)
 
 
 def _halve(graph: onnx.GraphProto) -> None:
