@@ -51,34 +51,15 @@ __all__ = [
     "train",
 ]
 
-_LAZY = {
-    **dict.fromkeys(
-        (
-            "average",
-            "compare",
-            "evaluate",
-            "export",
-            "info",
-            "load",
-            "report",
-            "resume",
-            "sample",
-            "score",
-            "train",
-        ),
-        "genmnist.api",
-    ),
-    "Run": "genmnist.runs.folder",
-    "find": "genmnist.runs.find",
-    "plugin": "genmnist.registry",
-}
+# What needs no torch, and where it is; all else is in the API, which does.
+_QUICK = {"Run": "genmnist.runs.folder", "find": "genmnist.runs.find", "plugin": "genmnist.registry"}
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch only when it is asked for, so that `genmnist --help` answers at once."""
-    if name not in _LAZY:
+    if name not in __all__:
         raise AttributeError(f"module 'genmnist' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    return getattr(import_module(_QUICK.get(name, "genmnist.api")), name)
 
 
 def __dir__() -> list[str]:
