@@ -187,8 +187,7 @@ def train(
         if out is not None and (begun := ranks.first(lambda: _begun(Run(out), asked, precision), str)):
             if begun == "finished":
                 return Run(out)
-            with _locked(Run(out), ranks):
-                return _go_on(Run(out), device, threads, data, network, listen, ranks)
+            return _go_on(out, device, threads, data=data, network=network, listen=listen)
         _try_out(_trainer(config, splits, network, ranks), network)
         kept = None if budget is None else Budget(budget, started)
         if kept:
@@ -241,14 +240,6 @@ def _check_same(begun: Config, config: Config, precision: str) -> None:
             given = f"{now.get(name)!r:.60}, not {before.get(name)!r:.60}"
             what = "the data are others" if name == "data_checksum" else f"`{name}` is {given}"
             raise UsageError(f"the run in `out` was begun otherwise ({what}): name another `out`")
-
-
-@contextlib.contextmanager
-def _locked(run: Run, ranks: Ranks) -> Iterator[None]:
-    """Keep a run to this job. Raises GenmnistError if another is training it."""
-    with contextlib.ExitStack() as stack:
-        ranks.lead(lambda: stack.enter_context(run.locked()))
-        yield
 
 
 def _source(family: Family, start: str | Path | Run, network: nn.Module | None) -> tuple[Model, str]:
@@ -321,41 +312,20 @@ def resume(
     """
     ranks = distributed.join(choose_device(device or "auto"))
     ranks.lead(lambda: Run.open(folder))
-    # Before anything is looked at: whoever trains it may be about to finish.
-    with _locked(Run(folder), ranks):
-        return _go_on(Run(folder), device, threads, data, network, listen, ranks)
-
-
-def _go_on(
-    run: Run,
-    device: str | None,
-    threads: int | None,
-    data: Any,
-    network: nn.Module | None,
-    listen: Listener | None,
-    ranks: Ranks,
-) -> Run:
-    """Do what `resume` says, with a run that is locked."""
-    folder = run.folder
-    config = ranks.first(lambda: Run.unfinished(folder).config, Config)
-    if config.steps is None:
-        raise GenmnistError(f"{run.config_file} is damaged: it does not say how many steps there are")
-    if device:
-        place = choose_device(device)
-        # What was compiled for one kind of device need not be for another.
-        config.compiled = config.compiled and place.type == config.device.partition(":")[0]
-        config.device = str(place)
-    elif ranks.size > 1:
-        config.device = str(choose_device("cpu" if config.device == "cpu" else "auto"))
-    config.ranks = ranks.size
-    if threads is not None:
-        config.threads, config.balanced = threads, False
-    if config.start and ranks.leads and not (run.state_file.exists() or run.former_state_file.exists()):
-        raise GenmnistError(
-            f"{folder} was stopped before it had saved the weights it starts from: train anew"
-        )
-    splits = recorder.images(run, config, data, "resume it there")
-    with computing(config.threads, config.deterministic, config.balanced):
+    run = Run(folder)
+    with contextlib.ExitStack() as held:
+        # Before anything is looked at: whoever trains it may be about to finish.
+        ranks.lead(lambda: held.enter_context(run.locked()))
+        config = ranks.first(lambda: Run.unfinished(folder).config, Config)
+        if config.steps is None:
+            raise GenmnistError(f"{run.config_file} is damaged: it does not say how many steps there are")
+        _move(config, device, threads, ranks)
+        if config.start and ranks.leads and not (run.state_file.exists() or run.former_state_file.exists()):
+            raise GenmnistError(
+                f"{folder} was stopped before it had saved the weights it starts from: train anew"
+            )
+        splits = recorder.images(run, config, data, "resume it there")
+        held.enter_context(computing(config.threads, config.deterministic, config.balanced))
         try:
             trainer = _trainer(config, splits, network, ranks)
         except UnknownNameError as error:
@@ -368,6 +338,23 @@ def _go_on(
             if listen:
                 listen(Remark(sentence), trainer)
         return _carry_on(run, config, trainer, listen)
+
+
+_go_on = resume  # for `train`, one of whose arguments is called so
+
+
+def _move(config: Config, device: str | None, threads: int | None, ranks: Ranks) -> None:
+    """Say in a configuration where a run goes on, if that is elsewhere than it began."""
+    if device:
+        place = choose_device(device)
+        # What was compiled for one kind of device need not be for another.
+        config.compiled = config.compiled and place.type == config.device.partition(":")[0]
+        config.device = str(place)
+    elif ranks.size > 1:
+        config.device = str(choose_device("cpu" if config.device == "cpu" else "auto"))
+    config.ranks = ranks.size
+    if threads is not None:
+        config.threads, config.balanced = threads, False
 
 
 def _trainer(
@@ -433,7 +420,8 @@ def _carry_on(
                 ranks.lead(lambda: _keep_epoch(run, trainer, config))
             elif isinstance(event, StepEnd):
                 recorder.keep_snapshot(run, trainer, config)
-            advance(trainer.step, _remark(trainer), trainer.steps)
+            last = f"validation loss {trainer.history[-1].val_loss:.5g}" if trainer.history else ""
+            advance(trainer.step, last, trainer.steps)
             if listen:
                 listen(event, trainer)
             due = ranks.leads and time.monotonic() - saved >= config.save_every
@@ -485,11 +473,6 @@ def _finish(run: Run, trainer: Trainer, config: Config) -> None:
         seen = [class_name(names, label) for label, name in enumerate(names) if name]
         progress.by_epoch(pictures, _columns(model), model.shape[1:], run.by_epoch_file, seen, said)
     recorder.summarise(run, trainer, config)
-
-
-def _remark(trainer: Trainer) -> str:
-    """Return what a bar says beside how far a training is."""
-    return f"validation loss {trainer.history[-1].val_loss:.5g}" if trainer.history else ""
 
 
 def _about(config: Config) -> dict[str, str]:
