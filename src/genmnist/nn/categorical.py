@@ -71,13 +71,11 @@ class Categorical(nn.Module):
         labels: Labels | None = None,
     ) -> Images:
         """Return the log-probability of the values that pixels have, in nats."""
-        truth = iter(_rows(clean).split(self._at_a_time(x)))
-        return self._judge(
-            x,
-            log_snr,
-            labels,
-            lambda logits: logits.log_softmax(-1).gather(-1, next(truth)[..., None])[..., 0],
-        )
+
+        def answer(logits: Tensor, truth: Tensor) -> Tensor:
+            return logits.log_softmax(-1).gather(-1, truth[..., None])[..., 0]
+
+        return self._judge(x, log_snr, labels, answer, _rows(clean))
 
     def log_probabilities(
         self, x: Images, log_snr: Float[Tensor, " #b"], labels: Labels | None = None
@@ -112,14 +110,14 @@ class Categorical(nn.Module):
         return Judged(loss, _images(mean, x), _images(nats, x))
 
     def _judge(
-        self, x: Images, log_snr: Tensor, labels: Labels | None, answer: Callable[[Tensor], Tensor]
+        self, x: Images, log_snr: Tensor, labels: Labels | None, answer: Callable[..., Tensor], *more: Tensor
     ) -> Float[Tensor, "b c h w *each"]:
-        """Return an answer for every pixel from the logits of its values, a few images at a time."""
+        """Return an answer for every pixel from the logits of its values and more, a few images at a time."""
         features, log_snr = self._features(x, log_snr, labels), log_snr.expand(x.shape[0])
         with torch.autocast(x.device.type, enabled=False):
             found = [
-                answer(categorical.posterior(seen @ self.readout.T + self.histogram, rows, level))
-                for seen, rows, level in self._parts(x, features, _rows(x), log_snr)
+                answer(categorical.posterior(seen @ self.readout.T + self.histogram, rows, level), *own)
+                for seen, rows, level, *own in self._parts(x, features, _rows(x), log_snr, *more)
             ]
         return _images(torch.cat(found), x)
 
@@ -152,11 +150,8 @@ class Categorical(nn.Module):
         """Return tensors, a row an image, as many images at a time as there is memory for."""
         if torch.compiler.is_exporting():
             return [tensors]  # a graph has no loop
-        size = self._at_a_time(x)
+        size = categorical.at_a_time(x[0].numel(), self.values, x.device)
         return zip(*(tensor.split(size) for tensor in tensors), strict=True)
-
-    def _at_a_time(self, x: Images) -> int:
-        return categorical.at_a_time(x[0].numel(), self.values, x.device)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from genmnist.errors import GenmnistError, UsageError
 from genmnist.families.recipe import LONGEST, SHORTEST, Recipe
 from genmnist.models import Model
 from genmnist.runs import checkpoint
-from genmnist.runs.documents import ModelHeader, Training
+from genmnist.runs.documents import ModelHeader
 from genmnist.runs.folder import Run
 from genmnist.training import profiles
 from genmnist.training.profiles import Profile
@@ -117,20 +117,16 @@ class Snapshots:
                 else:
                     sums[name] = tensor  # the last one's, which counts
             watch(done / len(self._paths))
-        weights = {
-            name: value.float() if value.is_floating_point() else value for name, value in sums.items()
-        }
-        if any(value.is_floating_point() and not value.isfinite().all() for value in weights.values()):
+        model.load_state_dict(sums)
+        if not all(weight.isfinite().all() for weight in model.state_dict().values()):
             raise GenmnistError(f"the average of {self.run.averages} is not finite: its files are damaged")
-        model.load_state_dict(weights)
         model.trained = msgspec.structs.replace(header.training, average=float(length))
         model.origin = f"run {self.run.folder}, the average of length {length:g}"
         return model.eval()
 
     def save(self, model: Model, path: Path) -> None:
         """Write an average as a model's file. Raises GenmnistError if that fails."""
-        trained: Training = model.trained
-        checkpoint.save(path, model, self.config.preset, trained, {})
+        checkpoint.save(path, model, self.config.preset, model.trained, {})
 
     def _checked(self, length: float) -> tuple[Tensor, float]:
         """Return what adds up to an average, and how nearly. Raises UsageError if nothing does."""
