@@ -107,6 +107,14 @@ def genmnist(tmp_path: Path) -> Command:
     return run
 
 
+def slow(*cases: object) -> list[Any]:
+    """Return cases of a parametrised test, the values of several parameters as tuples, that are slow."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+        for case in cases
+    ]
+
+
 def one_sentence(done: Finished, status: int) -> str:
     """Check that a command failed with one sentence and nothing else, and return the sentence."""
     assert done.status == status, done.err

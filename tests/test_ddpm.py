@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import CPU, same_samples
+from conftest import CPU, same_samples, slow
 from genmnist.data import Splits, scale
 from genmnist.diffusion.schedules import CLEAN
 from genmnist.diffusion.times import stratified
@@ -133,8 +133,14 @@ def test_weights_change_the_loss_but_not_what_is_predicted(few: Splits, weight: 
 # Sampling
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("sampler", [*SAMPLERS.names(), "eta"])
+@pytest.mark.parametrize(
+    ("sampler", "precision"),
+    [
+        *((name, "float32") for name in (*SAMPLERS.names(), "eta")),
+        ("dpm-solver", "bfloat16"),
+        *slow(*((name, "bfloat16") for name in (*SAMPLERS.names(), "eta") if name != "dpm-solver")),
+    ],
+)
 def test_sample_k_depends_on_seed_and_k_alone(sampler: str, precision: str) -> None:
     model = tiny().place(CPU, precision)
     options: dict[str, Any] = {"sampler": sampler, "steps": 4}

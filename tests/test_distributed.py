@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import forked
-from conftest import Command, environment, one_sentence
+from conftest import Command, environment, one_sentence, slow
 from genmnist import distributed, shares
 from genmnist.data import Splits
 from genmnist.errors import UsageError
@@ -140,7 +140,7 @@ MODELS: dict[str, Callable[[], Model]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["vae", "classifier", pytest.param("ddpm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["vae", *slow("classifier", "ddpm")])
 def test_a_batch_in_parts_is_the_same_batch(name: str, few: Splits) -> None:
     """Losses and weights agree to rounding, though the last batch of an epoch does not divide evenly."""
     found = []
@@ -315,9 +315,7 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ranks.gather(3, int) == [3]
 
 
-@pytest.mark.parametrize(
-    "out", ["out.npz", *(pytest.param(out, marks=pytest.mark.slow) for out in ("out", "out.png", "out.gif"))]
-)
+@pytest.mark.parametrize("out", ["out.npz", *slow("out", "out.png", "out.gif")])
 def test_two_processes_draw_as_one_does(out: str, genmnist: Command, job: Job, tmp_path: Path) -> None:
     """Five batches of four, the last one smaller: of the last turn the second process has none."""
     command = ("sample", "cfg", "--model", "bundled", "--label", "3,7", "--steps", 2, "--num", 18,

@@ -12,7 +12,7 @@ import torch
 import typer
 
 import genmnist
-from conftest import program
+from conftest import program, slow
 from genmnist import data
 from genmnist.cli.app import build
 from genmnist.evaluation import document, tables
@@ -107,7 +107,7 @@ def test_formulas_are_shown_without_a_network() -> None:
     [
         "README.md",
         "docs/labs.md",
-        pytest.param("docs/guide.md", marks=pytest.mark.slow),  # it trains two models
+        *slow("docs/guide.md"),  # it trains two models
     ],
 )
 def test_code_runs_as_it_stands(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

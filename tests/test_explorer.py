@@ -19,7 +19,7 @@ import torch
 from playwright.sync_api import Browser, Page
 
 from browser import Scheme, chromium, judge
-from conftest import Command, one_sentence, program
+from conftest import Command, one_sentence, program, slow
 from genmnist import load
 from genmnist.errors import UsageError
 from genmnist.explorer import build, bundle, graphs, packing
@@ -261,9 +261,8 @@ def test_claims_are_measured_in_the_page(browser: Browser, explorer: Path) -> No
 
 @pytest.mark.parametrize(
     ("width", "scheme"),
-    [(360, "light"), (1920, "dark"),
-     *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((360, "dark"), (1920, "light")))],
-)  # fmt: skip
+    [(360, "light"), (1920, "dark"), *slow((360, "dark"), (1920, "light"))],
+)
 def test_every_reader_can_use_it(browser: Browser, explorer: Path, width: int, scheme: Scheme) -> None:
     with opened(browser, explorer, "", width, scheme) as page:
         page.wait_for_selector(".verdict strong")

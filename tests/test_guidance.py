@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import CPU, same_samples
+from conftest import CPU, same_samples, slow
 from genmnist.data import Splits, scale
 from genmnist.diffusion import guidance, samplers
 from genmnist.diffusion.samplers import Denoise, Gradient
@@ -246,8 +246,13 @@ def test_guidance_keeps_to_its_interval() -> None:
     assert {batch for _, batch in asked} == {2, 4}
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("sampler", SAMPLERS.names())
+@pytest.mark.parametrize(
+    ("sampler", "precision"),
+    [
+        *((name, "float32") for name in SAMPLERS.names()),
+        *slow(*((name, "bfloat16") for name in SAMPLERS.names())),
+    ],
+)
 def test_a_guided_sample_depends_on_its_seed_and_label_alone(sampler: str, precision: str) -> None:
     model = conditional().place(CPU, precision)
     options: dict[str, Any] = {"sampler": sampler, "steps": 4, "guidance": 3.0, "labels": [3, 1, 4]}

@@ -25,7 +25,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import Command, one_sentence, program
+from conftest import Command, one_sentence, program, slow
 from damage import tamper
 from genmnist import data, files
 from genmnist.cli.console import Output
@@ -580,7 +580,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "how",
-    [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGKILL, signal.SIGINT))],
+    [signal.SIGTERM, *slow(signal.SIGKILL, signal.SIGINT)],
 )
 def test_a_sampling_that_is_stopped_leaves_no_half_file(tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "old.npz").write_bytes(b"old")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Command, one_sentence
+from conftest import Command, one_sentence, slow
 from genmnist import labs
 from genmnist.errors import UsageError
 from genmnist.labs import answers
@@ -17,7 +17,7 @@ from genmnist.labs import answers
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", labs.LABS)
+@pytest.mark.parametrize("name", ["lab4", *slow(*(name for name in labs.LABS if name != "lab4"))])
 def test_labs_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every cell, with few steps, as a notebook would; and have every last line show itself."""
     monkeypatch.chdir(tmp_path)

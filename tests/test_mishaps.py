@@ -19,7 +19,7 @@ import pytest
 
 import forked
 import genmnist
-from conftest import Command, environment
+from conftest import Command, environment, slow
 from genmnist import files
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.runs.documents import Config
@@ -48,7 +48,7 @@ def sentence(error: BaseException) -> str:
 # A folder that goes away
 
 
-@pytest.mark.parametrize("during", [pytest.param("a step", marks=pytest.mark.slow), "a save"])
+@pytest.mark.parametrize("during", [*slow("a step"), "a save"])
 def test_a_folder_that_is_removed_under_a_training_stays_removed(
     during: str, tmp_path: Path, idx_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +129,7 @@ def interrupt(times: int) -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("during", [pytest.param("a step", marks=pytest.mark.slow), "a save"])
+@pytest.mark.parametrize("during", [*slow("a step"), "a save"])
 def test_a_second_interruption_ends_a_training_at_once(
     during: str, tmp_path: Path, idx_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import genmnist
-from conftest import CPU, Command, one_sentence
+from conftest import CPU, Command, one_sentence, slow
 from damage import tamper
 from genmnist.data import Splits
 from genmnist.errors import GenmnistError, UsageError
@@ -199,7 +199,7 @@ def test_snapshots_change_nothing_that_is_learned(tmp_path: Path, few: Splits, w
     assert [*files(whole)] == [f"{step:08d}-{length}.safetensors" for step in steps for length in (0.05, 0.1)]
 
 
-@pytest.mark.parametrize("saved", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("saved", [True, *slow(False)])
 def test_a_run_that_died_ends_with_the_same_snapshots(
     tmp_path: Path, few: Splits, whole: Run, saved: bool
 ) -> None:

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from playwright.sync_api import Browser
 
 from browser import chromium, inspect
-from conftest import Command, metadata, one_sentence, picture
+from conftest import Command, metadata, one_sentence, picture, slow
 from genmnist.data import Splits
 from genmnist.evaluation import document, tables
 from genmnist.families.vae import VAEOptions
@@ -102,9 +102,8 @@ def test_it_leads_to_the_explorer(report: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("width", "scheme"),
-    [(360, "light"), (1440, "dark"),
-     *(pytest.param(*rest, marks=pytest.mark.slow) for rest in ((360, "dark"), (1440, "light")))],
-)  # fmt: skip
+    [(360, "light"), (1440, "dark"), *slow((360, "dark"), (1440, "light"))],
+)
 def test_a_browser_shows_all_of_it(browser: Browser, report: Path, width: int, scheme: str) -> None:
     """No error, no request, every picture decoded and large enough, text readable, all of it by keyboard."""
     seen = inspect(browser, report / "index.html", width=width, scheme=scheme)  # type: ignore[arg-type]

@@ -87,7 +87,7 @@ def told(path: Path) -> dict[str, str]:
         return {str(name): str(text) for name, text in image.info.items()}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", MOST)
 def test_train_and_draw_in_colour(genmnist: Command, root: Path, tmp_path: Path, family: str) -> None:
     words: tuple[object, ...] = ("--data-dir", root / "images", *TINY[family], *TRAIN, "--sample-every", 1)
     done = succeeded(genmnist("train", family, *words, "--out", "run", "--json"))

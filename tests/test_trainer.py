@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import CPU, weight
+from conftest import CPU, slow, weight
 from genmnist.data import Dataset, Splits
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.families import Recipe
@@ -403,7 +403,7 @@ def test_a_budget_counts_steps_and_validations(few: Splits, machine: Machine) ->
     assert steps / 8 * 0.28 + 0.2 == pytest.approx(left, abs=0.1)
 
 
-@pytest.mark.parametrize(("slower", "after"), [(1.0, 0.0), (3.0, 0.5), (0.4, 0.2), (2.0, 0.9)])
+@pytest.mark.parametrize(("slower", "after"), [(1.0, 0.0), (3.0, 0.5), *slow((0.4, 0.2), (2.0, 0.9))])
 def test_a_budget_is_kept_on_a_machine_that_changes(
     slower: float, after: float, few: Splits, machine: Machine
 ) -> None:
@@ -482,10 +482,11 @@ def test_a_trainer_says_with_how_many_threads_it_computed(few: Splits) -> None:
 @pytest.mark.parametrize(
     ("family", "name"),
     [
-        pytest.param(family, name, marks=[pytest.mark.slow] if name == "likelihood" else [])
+        case
         for family in FAMILIES.names()
         if not FAMILIES[family].sources  # the others go on from learned weights: tests/test_few.py
-        for name in FAMILIES[family].presets
+        for number, name in enumerate(FAMILIES[family].presets)
+        for case in ([(family, name)] if number == 0 else slow((family, name)))
     ],
 )
 def test_every_preset_learns(family: str, name: str, few: Splits) -> None:
