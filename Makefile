@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Without bytecode every process compiles the package anew, and the tests start some hundred.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test test-slow lint format figures results notebooks docs bench weights vendor requirements clean
 
 setup: $(INSTALLED)

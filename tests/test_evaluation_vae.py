@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import genmnist
-from conftest import CPU, weight
+from conftest import CPU, slow, weight
 from genmnist.data import Dataset, Splits
 from genmnist.errors import UsageError
 from genmnist.evaluation.document import Bounds
@@ -29,7 +29,7 @@ def measure(vae: VAE, data: Dataset, samples: int, seed: int = 0, batch_size: in
     return list(bounds(vae, data, samples, seed, batch_size))[-1]
 
 
-@pytest.mark.parametrize("latent", [1, 2])
+@pytest.mark.parametrize("latent", [1, *slow(2)])
 def test_the_importance_weighted_bound_comes_down_to_the_likelihood(latent: int, few: Splits) -> None:
     """A code of one or two factors can be integrated out on a grid."""
     torch.manual_seed(0)

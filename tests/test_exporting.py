@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 import genmnist as library
-from conftest import Command, one_sentence
+from conftest import Command, one_sentence, slow
 from genmnist import exporting
 from genmnist.cli.app import build
 from genmnist.data import Splits
@@ -83,7 +83,7 @@ def test_a_file_says_what_it_is_and_the_document_beside_it_says_the_same(vae: Wr
         assert (vae.folder / graph.file).stat().st_size < 0.75e6  # of 324,000 weights
 
 
-@pytest.mark.parametrize("target", ["flow", "categorical"])
+@pytest.mark.parametrize("target", ["flow", *slow("categorical")])
 def test_a_network_with_labels_answers_as_in_torch(target: str, tmp_path: Path, mnist: Splits) -> None:
     options = ConditionalOptions(
         shape=(1, 8, 9), target=target, values=5, noise_schedule="straight", timesteps=100, width=4

@@ -77,6 +77,7 @@ def test_a_plane_is_shown_of_a_model_that_has_one(few: Splits) -> None:
     assert shown[2]["plane.png"].width > 15 * 60
 
 
+@pytest.mark.slow
 def test_the_command_below_a_figure_draws_it(genmnist: Command, report: Path, tmp_path: Path) -> None:
     for words in (
         "genmnist sample vae --model bundled --seed 0 --out figure-2.png",
@@ -128,6 +129,7 @@ def test_printing_leaves_no_page_near_empty(browser: Browser, report: Path) -> N
         assert total / (261 * millimetre) <= sheets <= 1 + 1.3 * total / (261 * millimetre)
 
 
+@pytest.mark.slow
 def test_runs_measured_otherwise_stand_apart(genmnist: Command, idx_folder: Path, vae_run: str) -> None:
     """A run on other data, by fewer samples: the page puts it into a table of its own."""
     words = ("--num", 30, "--quick", "--data-dir", idx_folder, "--device", "cpu")

@@ -177,6 +177,7 @@ def test_a_restored_diffusion_run_ends_with_the_same_weights(few: Splits) -> Non
     assert timeless(uninterrupted.history) == timeless(second.history)
 
 
+@pytest.mark.slow
 def test_float16_scales_its_loss_and_resumes(few: Splits) -> None:
     uninterrupted, second = halved(few), halved(few)
     list(uninterrupted.train())
@@ -479,16 +480,16 @@ def test_a_trainer_says_with_how_many_threads_it_computed(few: Splits) -> None:
     assert trainer.threads == [(0, 1), (2, 2), (4, 1)]
 
 
-@pytest.mark.parametrize(
-    ("family", "name"),
-    [
-        case
-        for family in FAMILIES.names()
-        if not FAMILIES[family].sources  # the others go on from learned weights: tests/test_few.py
-        for number, name in enumerate(FAMILIES[family].presets)
-        for case in ([(family, name)] if number == 0 else slow((family, name)))
-    ],
-)
+PRESETS = {
+    (family, name)
+    for family in FAMILIES.names()
+    if not FAMILIES[family].sources  # the others go on from learned weights: tests/test_few.py
+    for name in FAMILIES[family].presets
+}
+SHORT = {("vae", "report"), ("cfg", "fast")}
+
+
+@pytest.mark.parametrize(("family", "name"), [*sorted(SHORT), *slow(*sorted(PRESETS - SHORT))])
 def test_every_preset_learns(family: str, name: str, few: Splits) -> None:
     entry = FAMILIES[family].presets[name]
     options = entry.options.replace({"size": "tiny"}) if hasattr(entry.options, "size") else entry.options
