@@ -57,11 +57,9 @@ def _average(
     device: opt.Device = "auto",
     precision: opt.Precision = "auto",
     threads: opt.Threads = None,
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    output: Output,
 ) -> None:
     """Choose how long the average of a run's weights is to be, when the training is over."""
-    output = Output("average", as_json, quiet)
     asked = None if length is None else values.numbers(length, "length")
     if out is not None:
         values.check_out(out, (".safetensors",))
@@ -97,7 +95,6 @@ def _average(
         f"{found.best.name} is the best of these lengths: `genmnist average {run} --length {found.best.name} "
         f"--out model.safetensors` writes it"
     )
-    output.finish()
 
 
 def _write(output: Output, run: Run, length: float, out: Path) -> None:
@@ -112,7 +109,6 @@ def _write(output: Output, run: Run, length: float, out: Path) -> None:
     output.say(f"{model.origin}, at step {snapshots.step:,}; its profile is off by {error:.1%}")
     output.note(run=str(run.folder), length=length, step=snapshots.step, error=error)
     output.wrote(out)
-    output.finish()
 
 
 average = opt.with_options(

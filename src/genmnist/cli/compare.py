@@ -23,11 +23,9 @@ def _compare(
     ),
     *,
     look: opt.Look,
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    output: Output,
 ) -> None:
     """Put runs side by side: where they differ, what they cost, and what came of them."""
-    output = Output("compare", as_json, quiet)
     values.check_out(out, SUFFIXES)
 
     from genmnist.report import comparison
@@ -50,7 +48,6 @@ def _compare(
         rows[name]["measured"] = one.basis._asdict() | comparison.measures(one)
     output.note(runs=[{"run": name, **row, "settings": found.settings[name]} for name, row in rows.items()])
     output.wrote(out, chart.image())
-    output.finish()
 
 
 compare = opt.with_options(

@@ -52,8 +52,8 @@ def command(family: Family) -> Callable[..., None]:
         ] = Path(f"{family.name}-completions.png"),
         look: opt.Look,
         common: opt.Common,
+        output: Output,
     ) -> None:
-        output = Output(f"complete {family.name}", common.as_json, common.quiet)
         values.check_out(out, (*SUFFIXES, ".npz"))
         chosen = sampling.completing(**how)
         labels = request.asked
@@ -82,7 +82,6 @@ def command(family: Family) -> Callable[..., None]:
         picture = drawn.write(out, common.about(found), look)
         output.note(mask=mask, **drawn.facts)
         output.wrote(out, picture)
-        output.finish()
 
     groups = {"common": opt.Common, "request": WISHES[family.labels], "weaker": weaker_of(family),
               "how": sampling, "look": opt.Look, "start": Start}  # fmt: skip

@@ -12,22 +12,19 @@ if TYPE_CHECKING:
 
 
 def _data(
+    *,
     data_dir: opt.DataDir = None,
     image_size: opt.ImageSize = None,
     colour: opt.Colour = None,
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    output: Output,
 ) -> None:
     """Show the data sets: their sizes, where they are, and whether their sums were verified."""
-    output = Output("data", as_json, quiet)
-
     from genmnist.data import describe
 
     rows = describe(data_dir, image_size=image_size, colour=colour)
     heads = ("set", "images", "train", "validation", "test", "state", "where", "what")
     output.table((_cells(row) for row in rows), heads)
     output.note(sets=[vars(row) for row in rows])
-    output.finish()
 
 
 def _cells(row: Described) -> list[str]:

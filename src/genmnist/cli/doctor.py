@@ -28,11 +28,9 @@ def _doctor(
     steps: Annotated[int | None, typer.Option(help="Of a run: its steps.", min=1)] = None,
     spacing: Annotated[str | None, typer.Option(help="Of a run: its spacing.")] = None,
     device: opt.Device = "auto",
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    output: Output,
 ) -> None:
     """Check this machine: versions, device, data, weights; or look in a run for what makes it draw noise."""
-    output = Output("doctor", as_json, quiet)
     how: dict[str, Any] = {"sampler": sampler, "steps": steps, "spacing": spacing}
     if run is not None:
         _diagnose(output, run, {name: value for name, value in how.items() if value is not None}, device)
@@ -70,8 +68,8 @@ def _doctor(
             facts[name] = str(error)
     output.note(**facts, problems=problems)
     output.table([key, str(value)] for key, value in facts.items())
-    output.finish()
     if problems:
+        output.finish()  # it says which
         raise GenmnistError(f"{problems} of the files that ship with genmnist are damaged: install it again")
 
 
@@ -91,7 +89,6 @@ def _diagnose(output: Output, run: Path, how: dict[str, Any], device: str) -> No
     if found.left_out:
         output.say(found.left_out)
     output.say(f"{len(found.causes)} of the {len(found.findings)} usual causes were found in {run}")
-    output.finish()
 
 
 doctor = opt.with_options(

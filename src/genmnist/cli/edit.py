@@ -43,8 +43,8 @@ def command(family: Family) -> Callable[..., None]:
         ] = Path(f"{family.name}-edits.png"),
         look: opt.Look,
         common: opt.Common,
+        output: Output,
     ) -> None:
-        output = Output(f"edit {family.name}", common.as_json, common.quiet)
         values.check_out(out, (*SUFFIXES, ".npz"))
         chosen = sampling.choose(**how)
         labels = request.asked
@@ -62,7 +62,6 @@ def command(family: Family) -> Callable[..., None]:
         picture = drawn.write(out, common.about(found), look)
         output.note(**drawn.facts)
         output.wrote(out, picture)
-        output.finish()
 
     groups = {"common": opt.Common, "request": WISHES[family.labels], "weaker": weaker_of(family),
               "how": sampling, "look": opt.Look, "start": Start}  # fmt: skip

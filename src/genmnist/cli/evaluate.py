@@ -92,9 +92,9 @@ def command(family: Family) -> Callable[..., None]:
         weaker: NoWeaker,
         look: opt.Look,
         common: opt.Common,
+        output: Output,
         data: opt.Data,
     ) -> None:
-        output = Output(f"evaluate {family.name}", common.as_json, common.quiet)
         chosen, given = sampling.choose(**how), data.given()
         found = find(family.name, common.model)
         own = find("classifier", features) if features else None
@@ -173,11 +173,9 @@ def _samples(
     look: opt.Look,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    output: Output,
 ) -> None:
     """Measure images from anywhere, against MNIST or other real ones."""
-    output = Output("evaluate samples", as_json, quiet)
     folder = _folder(out, None, f"samples-{file.stem}")
     if not file.exists():
         raise UsageError(f"there is no file {file}: name an .npz file with an array `images`, or a folder")
@@ -273,4 +271,3 @@ def _show(
         output.say(sentence)
     with Image.open(pictures[0], formats=("PNG",)) as picture:
         output.wrote(folder, picture)
-    output.finish()

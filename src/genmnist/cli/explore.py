@@ -23,11 +23,9 @@ def _explore(
     out: Annotated[Path, typer.Option(help="The page, .html.")] = Path("explorer.html"),
     *,
     data: opt.Data,
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    output: Output,
 ) -> None:
     """Make one self-contained page to play with every model, in any browser, without a network."""
-    output = Output("explore", as_json, quiet)
     values.check_out(out, (".html",))
     given = data.given()
 
@@ -41,7 +39,6 @@ def _explore(
         page = build.explorer(runs or [], out, given, advance)
     output.note(bytes=page.stat().st_size)
     output.wrote(page)
-    output.finish()
 
 
 explore = opt.with_options(

@@ -30,10 +30,8 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option("--half", help="Store weights in 16 bits: half the size. It computes in float32."),
         ] = False,
         model: opt.Model = None,
-        quiet: opt.Quiet = False,
-        as_json: opt.Json = False,
+        output: Output,
     ) -> None:
-        output = Output(f"export {family.name}", as_json, quiet)
         values.check_folder(out)
         found = find(family.name, model)
 
@@ -51,7 +49,6 @@ def command(family: Family) -> Callable[..., None]:
         output.note(model=found.origin, files=[str(path) for path in files])
         output.note(document=msgspec.to_builtins(document))
         output.wrote(out / f"{family.name}.json")
-        output.finish()
 
     examples = (
         f"export {family.name} --out onnx",

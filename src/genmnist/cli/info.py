@@ -25,11 +25,10 @@ def _info(
             autocompletion=shell_completion.described,
         ),
     ],
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    *,
+    output: Output,
 ) -> None:
     """Show what a checkpoint or a run folder holds."""
-    output = Output("info", as_json, quiet)
     weights = WEIGHTS / f"{what}.safetensors"
     bundled = not Path(what).exists() and Path(what).name == what and weights.is_file()
     found = Found(weights, f"the bundled {what}") if bundled else find(None, what)
@@ -51,7 +50,6 @@ def _info(
         facts |= {"finished": run.finished, "epochs": len(run.metrics)}
     output.note(**facts)
     output.table(_rows(facts))
-    output.finish()
 
 
 info = opt.with_options(_info, examples=("info vae", "info runs/vae/short", "info model.safetensors --json"))

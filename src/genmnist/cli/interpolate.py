@@ -71,9 +71,9 @@ def command(family: Family) -> Callable[..., None]:
         weaker: NoWeaker,
         look: opt.MovingLook,
         common: opt.Common,
+        output: Output,
         data: opt.Data,
     ) -> None:
-        output = Output(f"interpolate {family.name}", common.as_json, common.quiet)
         chosen: Any = deterministic(**how) if deterministic else None
         ends = values.pair(from_digits, "from_digits") if from_digits is not None else None
         labels = request.asked
@@ -102,7 +102,6 @@ def command(family: Family) -> Callable[..., None]:
         drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)
         output.wrote(out, drawn.picture)
-        output.finish()
 
     groups = {"common": opt.Common, "request": ENDS[family.labels], "weaker": weaker_of(family),
               "how": sampling, "data": opt.Data, "look": opt.MovingLook}  # fmt: skip

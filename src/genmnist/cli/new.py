@@ -24,18 +24,15 @@ def _new(
     ],
     out: Annotated[Path | None, typer.Option(help="The notebook, .ipynb.", show_default="LAB.ipynb")] = None,
     *,
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    output: Output,
 ) -> None:
     """Copy a lab beside you: a notebook to learn by, with exercises that check your answers."""
-    output = Output("new", as_json, quiet)
     labs.cells(lab)  # says what there is before anything is written
     path = Path(f"{lab}.ipynb") if out is None else out
     values.check_out(path, (".ipynb",))
     labs.copy(lab, path)
     output.wrote(path)
     output.say(f"open it with `jupyter lab {path}`, which `pip install jupyterlab` brings, or in an editor")
-    output.finish()
 
 
 new = opt.with_options(

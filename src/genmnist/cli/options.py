@@ -172,8 +172,6 @@ class Common:
     device: Device = "auto"
     precision: Precision = "auto"
     threads: Threads = None
-    quiet: Quiet = False
-    as_json: Json = False
 
     def load(self, found: Found, family: str | None, output: Output) -> AnyModel:
         """Load the model that was found, of whichever family or of the one named, and say which it is.
@@ -305,8 +303,11 @@ def with_options(
 
     A class is a dataclass of options, such as `Common`, of which the command gets an instance; or it is a
     class of `Options`, in a help panel of their own, of which the command gets a dict by field name; what was
-    not given is None there, for which `--help` shows what `default` says. Every command has `--plugin` too:
-    plugins are loaded before there are commands, and only shown here.
+    not given is None there, for which `--help` shows what `default` says.
+
+    Every command has `--quiet` and `--json` too, for the `output` by which it speaks, and which is finished
+    when the command is; and `--plugin`: plugins are loaded before there are commands, and only shown here. It
+    may ask for Typer's `context`.
 
     Args:
         command: what is run.
@@ -316,9 +317,12 @@ def with_options(
         examples: what its help shows in the end, without `genmnist`.
     """
     groups = groups or {}
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+    asked = inspect.signature(command, eval_str=True).parameters
+    parameters = [_keyword("context", typer.Context, inspect.Parameter.empty)]
+    for parameter in asked.values():
         group = groups.get(parameter.name)
+        if parameter.annotation in (typer.Context, Output):
+            continue
         if group is None:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
         elif issubclass(group, Options):
@@ -326,11 +330,14 @@ def with_options(
         else:
             hints = get_type_hints(group, include_extras=True)
             parameters += [_keyword(f.name, hints[f.name], f.default) for f in _typed(group)]
-    parameters = dress([*parameters, _keyword("plugin", Plugin, None)], panel)
+    shared = (("plugin", Plugin, None), ("quiet", Quiet, False), ("as_json", Json, False))
+    parameters = dress([*parameters, *(_keyword(*one) for one in shared)], panel)
 
     @functools.wraps(command)
-    def expanded(**given: Any) -> None:
-        given.pop("plugin", None)
+    def expanded(context: typer.Context, **given: Any) -> None:
+        quiet, as_json, _ = (given.pop(name) for name in ("quiet", "as_json", "plugin"))
+        output = Output(context.command_path.removeprefix("genmnist "), as_json, quiet)
+        given |= {"output": output} | ({"context": context} if "context" in asked else {})
         for name, group in groups.items():
             if issubclass(group, Options):
                 given[name] = _values(group, given)
@@ -338,6 +345,7 @@ def with_options(
                 given[name] = group(**{f.name: given.pop(f.name) for f in _typed(group)})
         with _held:
             command(**given)
+        output.finish()
 
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

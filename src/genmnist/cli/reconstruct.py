@@ -39,9 +39,9 @@ def command(family: Family) -> Callable[..., None]:
         ] = Path(f"{family.name}-reconstructions.png"),
         look: opt.Look,
         common: opt.Common,
+        output: Output,
         data: opt.Data,
     ) -> None:
-        output = Output(f"reconstruct {family.name}", common.as_json, common.quiet)
         values.check_out(out, SUFFIXES)
         asked = values.labels(labels, "labels") if labels is not None else []
         given = data.given()
@@ -56,7 +56,6 @@ def command(family: Family) -> Callable[..., None]:
         drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)
         output.wrote(out, drawn.picture)
-        output.finish()
 
     groups = {"common": opt.Common, "data": opt.Data, "look": opt.Look}
     examples = (f"reconstruct {family.name}", f"reconstruct {family.name} --label 3,8 --num 20")

@@ -26,11 +26,9 @@ def _report(
     seed: opt.Seed = 0,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
-    quiet: opt.Quiet = False,
-    as_json: opt.Json = False,
+    output: Output,
 ) -> None:
     """Make one self-contained page with the eight figures of the reference report, and what was measured."""
-    output = Output("report", as_json, quiet)
     values.check_folder(out)
     given = data.given()
 
@@ -47,7 +45,6 @@ def _report(
         index, figures = build.report(runs or [], out, seed, device, given, advance)
     output.note(figures=[str(path) for path in figures])
     output.wrote(index)
-    output.finish()
 
 
 report = opt.with_options(

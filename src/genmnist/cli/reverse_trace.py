@@ -45,8 +45,8 @@ def command(family: Family) -> Callable[..., None]:
         weaker: NoWeaker,
         look: opt.MovingLook,
         common: opt.Common,
+        output: Output,
     ) -> None:
-        output = Output(f"reverse-trace {family.name}", common.as_json, common.quiet)
         values.check_out(out, (*SUFFIXES, ".gif"))
         chosen = sampling.choose(**how)
         visit = values.whole_numbers(timesteps, "timesteps") if timesteps else []
@@ -66,7 +66,6 @@ def command(family: Family) -> Callable[..., None]:
         drawn.save(out, common.about(found), look)
         output.note(**drawn.facts)
         output.wrote(out, drawn.picture)
-        output.finish()
 
     groups = {
         "common": opt.Common,

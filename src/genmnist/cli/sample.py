@@ -89,9 +89,9 @@ def command(family: Family) -> Callable[..., None]:
         weaker: NoWeaker,
         look: opt.MovingLook,
         common: opt.Common,
+        output: Output,
         batch_size: opt.BatchSize = family.batch_size,
     ) -> None:
-        output = Output(f"sample {family.name}", common.as_json, common.quiet)
         chosen = sampling.choose(**how)  # says what is wrong before anything starts
         labels, sweep = request.asked, amount.sweep
         if sweep and how["guidance"] is not None:
@@ -123,7 +123,6 @@ def command(family: Family) -> Callable[..., None]:
                 picture = samples.write(out, common.about(found), advance, look)
         output.note(**samples.facts | ({"guidance": sweep} if sweep else {}))
         output.wrote(out, picture)
-        output.finish()
 
     groups = {
         "common": opt.Common,

@@ -88,6 +88,7 @@ def _score(
     ] = Path("scores.json"),
     look: opt.Look,
     common: _Common,
+    output: Output,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -99,7 +100,6 @@ def _score(
     ] = 16,
 ) -> None:
     """Measure how likely each image is, in bits per dimension: fewer are likelier."""
-    output = Output("score", common.as_json, common.quiet)
     values.check_out(out, (".json", ".csv", ".npz"))
     picture = values.check_out(out.with_suffix(".png"), (".png",))
     _check_images(images)
@@ -148,7 +148,6 @@ def _score(
     output.note(picture=str(picture))
     output.wrote(out, figure.image(look))
     output.say(f"wrote {picture}")
-    output.finish()
 
 
 score = opt.with_options(

@@ -130,10 +130,8 @@ def command(family: Family) -> Callable[..., None]:
                 rich_help_panel=DEVICE,
             ),
         ] = False,
-        quiet: opt.Quiet = False,
-        as_json: opt.Json = False,
+        output: Output,
     ) -> None:
-        output = Output(f"train {family.name}", as_json, quiet)
         auto = resume is not None and str(resume) == _AUTO
         if auto and out is None:
             raise UsageError("--resume auto goes on with the run in `out`: name that folder")
@@ -306,7 +304,6 @@ def _show_values(
             if field.name != "epochs"
         ]
     output.table(rows)
-    output.finish()
 
 
 def _show(run: Run, output: Output) -> None:
@@ -328,4 +325,3 @@ def _show(run: Run, output: Output) -> None:
             output.wrote(run.folder, picture)
     else:
         output.wrote(run.folder)
-    output.finish()

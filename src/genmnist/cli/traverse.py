@@ -55,9 +55,9 @@ def command(family: Family) -> Callable[..., None]:
         ] = Path(f"{family.name}-traversal.png"),
         look: opt.MovingLook,
         common: opt.Common,
+        output: Output,
         data: opt.Data,
     ) -> None:
-        output = Output(f"traverse {family.name}", common.as_json, common.quiet)
         if from_digit is not None and from_prior:
             raise UsageError("`from_digit` and `from_prior` are two places to start from: give one of them")
         start = values.label(from_digit, "from_digit") if from_digit is not None else None
@@ -83,7 +83,6 @@ def command(family: Family) -> Callable[..., None]:
         )
         output.note(**facts)
         output.wrote(out, drawn.picture)
-        output.finish()
 
     examples = (
         f"traverse {family.name} --from-digit 7",
