@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from conftest import Command
 from genmnist import GenmnistError, __version__
-from genmnist.cli.doctor import doctor
+from genmnist.cli.app import build
 from genmnist.options import fields
 from genmnist.registry import FAMILIES
 from genmnist.runs import find
@@ -108,17 +109,16 @@ def test_doctor_finds_nothing_wrong(genmnist: Command, tmp_path: Path) -> None:
     assert {*shipped.values()} == {"verified"}
 
 
-def test_doctor_names_weights_that_are_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_names_weights_that_are_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("vae", "classifier"):
         shutil.copy(find.WEIGHTS / f"{name}.safetensors", tmp_path)
     content = bytearray((tmp_path / "vae.safetensors").read_bytes())
     content[-1000] ^= 1
     (tmp_path / "vae.safetensors").write_bytes(content)
     monkeypatch.setattr(find, "WEIGHTS", tmp_path)
-    with pytest.raises(GenmnistError, match="1 of the files that ship with genmnist are damaged"):
-        doctor(device="cpu", as_json=True)
-    health = json.loads(capsys.readouterr().out)
+    done = CliRunner().invoke(build(), ["doctor", "--device", "cpu", "--json"], prog_name="genmnist")
+    assert isinstance(done.exception, GenmnistError)
+    assert "1 of the files that ship with genmnist are damaged" in str(done.exception)
+    health = json.loads(done.stdout)
     assert "the sum that it states" in health["bundled vae"]
     assert health["bundled classifier"] == "verified"

@@ -498,17 +498,12 @@ class Changes(Drawing):
     images: UInt8[Tensor, "n h w *rgb"] = field(kw_only=True)
     labels: tuple[int, ...] = ()
 
-    def write(self, path: Path, about: Mapping[str, str], look: Look = LOOK) -> Image.Image | None:
-        """Write arrays or the figure, as the name asks, and return the picture if it is one.
-
-        Raises:
-            GenmnistError: the file cannot be written.
-        """
+    def save(self, path: Path, about: Mapping[str, str], look: Look = LOOK) -> None:
+        """Write arrays if the name ends in .npz, else the figure. Raises GenmnistError if it cannot."""
         if path.suffix == ".npz":
             export.npz([self.images], len(self.images), path, self.labels or None)
-            return None
-        self.save(path, about, look)
-        return self.picture
+        else:
+            super().save(path, about, look)
 
 
 def _changes(

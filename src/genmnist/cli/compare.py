@@ -52,7 +52,6 @@ def _compare(
 
 compare = opt.with_options(
     _compare,
-    {"look": opt.Look},
     panel="What to compare",
     examples=("compare runs/ddpm/fast runs/ddpm/best", "compare runs/*/* --out all.png"),
 )

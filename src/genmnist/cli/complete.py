@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -10,18 +10,15 @@ from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.digits import Start
-from genmnist.cli.labels import WISHES, NoLabels, ask
-from genmnist.cli.weaker import NoWeaker
-from genmnist.cli.weaker import of as weaker_of
+from genmnist.cli.request import IN_ROWS, Request, Weaker, ask, of
 from genmnist.families import Family
 from genmnist.families.sampling import RESAMPLE
 from genmnist.figures.style import SUFFIXES
-from genmnist.runs.find import find
 
 
 def command(family: Family) -> Callable[..., None]:
     """Return `complete` for a family."""
-    sampling = cast("Any", family.sampling)
+    sampling: Any = family.sampling
 
     def complete(
         *,
@@ -34,8 +31,8 @@ def command(family: Family) -> Callable[..., None]:
                 "white.",
             ),
         ] = "right",
-        request: NoLabels,
-        weaker: NoWeaker,
+        request: Request,
+        weaker: Weaker,
         how: dict[str, Any],
         num: Annotated[int, typer.Option("--num", "-n", help="How many completions.", min=1, max=30)] = 8,
         resample: Annotated[
@@ -63,14 +60,12 @@ def command(family: Family) -> Callable[..., None]:
 
         if mask not in centred.SIDES:
             centred.read(Path(mask))
-        found = find(family.name, common.model)
+        model = common.load(family.name, output)
 
         import torch
 
         from genmnist import drawing
-        from genmnist.models import Diffusion
 
-        model = cast("Diffusion", common.load(found, family.name, output))
         size = model.shape[1:]
         hidden = centred.half(mask, size) if mask in centred.SIDES else centred.hidden(Path(mask), size)
         image = start.take(model, common.seed, output)
@@ -79,14 +74,16 @@ def command(family: Family) -> Callable[..., None]:
             drawn = drawing.completions(
                 model, asked, image, torch.from_numpy(hidden), num=num, resample=resample, watch=advance
             )
-        picture = drawn.write(out, common.about(found), look)
-        output.note(mask=mask, **drawn.facts)
-        output.wrote(out, picture)
+        output.note(mask=mask)
+        common.write(drawn, out, model, look, output)
 
-    groups = {"common": opt.Common, "request": WISHES[family.labels], "weaker": weaker_of(family),
-              "how": sampling, "look": opt.Look, "start": Start}  # fmt: skip
     return opt.with_options(
-        complete, groups, opt.sampling_default(sampling.completing), "What to complete", _examples(family)
+        complete,
+        {"request": of(family, *IN_ROWS), "how": sampling},
+        opt.sampling_default(sampling.completing),
+        "What to complete",
+        _examples(family),
+        opt.lacking(family),
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
@@ -10,24 +10,21 @@ from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.digits import Start
-from genmnist.cli.labels import WISHES, NoLabels, ask
-from genmnist.cli.weaker import NoWeaker
-from genmnist.cli.weaker import of as weaker_of
+from genmnist.cli.request import IN_ROWS, Request, Weaker, ask, of
 from genmnist.families import Family
 from genmnist.families.sampling import STRENGTH
 from genmnist.figures.style import SUFFIXES
-from genmnist.runs.find import find
 
 
 def command(family: Family) -> Callable[..., None]:
     """Return `edit` for a family."""
-    sampling = cast("Any", family.sampling)
+    sampling: Any = family.sampling
 
     def edit(
         *,
         start: Start,
-        request: NoLabels,
-        weaker: NoWeaker,
+        request: Request,
+        weaker: Weaker,
         how: dict[str, Any],
         strength: Annotated[
             float,
@@ -49,24 +46,23 @@ def command(family: Family) -> Callable[..., None]:
         chosen = sampling.choose(**how)
         labels = request.asked
         start.check()
-        found = find(family.name, common.model)
+        model = common.load(family.name, output)
 
         from genmnist import drawing
-        from genmnist.models import Diffusion
 
-        model = cast("Diffusion", common.load(found, family.name, output))
         image = start.take(model, common.seed, output)
         asked = ask(model, labels, request, weaker, chosen, common, output)
         with output.progress("editing", num * max(1, len(asked.labels))) as advance:
             drawn = drawing.edits(model, asked, image, strength=strength, num=num, watch=advance)
-        picture = drawn.write(out, common.about(found), look)
-        output.note(**drawn.facts)
-        output.wrote(out, picture)
+        common.write(drawn, out, model, look, output)
 
-    groups = {"common": opt.Common, "request": WISHES[family.labels], "weaker": weaker_of(family),
-              "how": sampling, "look": opt.Look, "start": Start}  # fmt: skip
     return opt.with_options(
-        edit, groups, opt.sampling_default(sampling.choose), "What to edit", _examples(family)
+        edit,
+        {"request": of(family, *IN_ROWS), "how": sampling},
+        opt.sampling_default(sampling.choose),
+        "What to edit",
+        _examples(family),
+        opt.lacking(family),
     )
 
 

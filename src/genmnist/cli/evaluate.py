@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,8 +11,7 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
-from genmnist.cli.weaker import NoWeaker
-from genmnist.cli.weaker import of as weaker_of
+from genmnist.cli.request import Weaker
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.runs.find import Found, find, find_data
@@ -35,34 +33,9 @@ Features = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class NoLikelihood:
-    """A model without a chain in discrete time."""
-
-    @property
-    def likelihood_steps(self) -> int | None:
-        """Return how many steps the chain has."""
-        return None
-
-
-@dataclass(frozen=True)
-class Likelihood(NoLikelihood):
-    """A model whose likelihood may be bounded in discrete time, too."""
-
-    likelihood_steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Steps of the chain in discrete time, of a model with the target categorical.",
-            show_default="500",
-            min=1,
-            max=100_000,
-        ),
-    ] = None
-
-
 def command(family: Family) -> Callable[..., None]:
     """Return `evaluate` for a family."""
-    sampling = cast("Any", family.sampling)
+    sampling: Any = family.sampling
 
     def evaluate(
         *,
@@ -78,7 +51,15 @@ def command(family: Family) -> Callable[..., None]:
             ),
         ] = None,
         quick: Quick = False,
-        chain: NoLikelihood,
+        likelihood_steps: Annotated[
+            int | None,
+            typer.Option(
+                help="Steps of the chain in discrete time, of a model with the target categorical.",
+                show_default="500",
+                min=1,
+                max=100_000,
+            ),
+        ] = None,
         features: Features = None,
         out: Annotated[
             Path | None,
@@ -89,7 +70,7 @@ def command(family: Family) -> Callable[..., None]:
             ),
         ] = None,
         how: dict[str, Any],
-        weaker: NoWeaker,
+        weaker: Weaker,
         look: opt.Look,
         common: opt.Common,
         output: Output,
@@ -100,10 +81,10 @@ def command(family: Family) -> Callable[..., None]:
         own = find("classifier", features) if features else None
         folder = _folder(out, found.run.folder if found.run else None, f"{family.name}-{found.path.stem}")
 
-        from genmnist import api
-        from genmnist.models import Generator
+        model = common.load(family.name, output, found)
 
-        model = cast("Generator", common.load(found, family.name, output))
+        from genmnist import api
+
         splits = find_data(model.trained, **given)
         classifier = own_classifier(own, str(model.device))
         ranks = common.ranks(model)
@@ -114,7 +95,7 @@ def command(family: Family) -> Callable[..., None]:
                 classifier,
                 num=num,
                 quick=quick,
-                likelihood_steps=chain.likelihood_steps,
+                likelihood_steps=likelihood_steps,
                 seed=common.seed,
                 how=chosen,
                 ranks=ranks,
@@ -122,18 +103,20 @@ def command(family: Family) -> Callable[..., None]:
                 watch=watch,
             )
         if ranks.leads:
-            _show(output, measured, folder, common.about(found), look, {"model": found.origin})
+            _show(output, measured, folder, common.about(model), look, {"model": model.origin})
 
-    chain = Likelihood if "likelihood" in family.measures else NoLikelihood
-    groups = {"chain": chain, "weaker": weaker_of(family), "common": opt.Common, "how": sampling,
-              "data": opt.Data, "look": opt.Look}  # fmt: skip
     examples = (
         f"evaluate {family.name} --quick",
         f"evaluate {family.name} --model runs/{family.name}/short",
         f"evaluate {family.name} --model bundled --seed 1 --out measured",
     )
     return opt.with_options(
-        evaluate, groups, opt.sampling_default(sampling.choose), "What to measure", examples
+        evaluate,
+        {"how": sampling},
+        opt.sampling_default(sampling.choose),
+        "What to measure",
+        examples,
+        opt.lacking(family),
     )
 
 
@@ -214,7 +197,6 @@ def _samples(
 
 samples = opt.with_options(
     _samples,
-    {"data": opt.FirstData, "look": opt.Look},
     panel="What to measure",
     examples=(
         "evaluate samples digits.npz",

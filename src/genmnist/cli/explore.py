@@ -43,7 +43,6 @@ def _explore(
 
 explore = opt.with_options(
     _explore,
-    {"data": opt.Data},
     panel="What to explore",
     examples=("explore", "explore runs/vae/short --out my-explorer.html"),
 )

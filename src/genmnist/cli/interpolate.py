@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
-from genmnist.cli.labels import ENDS, NoLabels, ask
-from genmnist.cli.weaker import NoWeaker
-from genmnist.cli.weaker import of as weaker_of
+from genmnist.cli.request import ENDS, Request, Weaker, ask, of
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
 from genmnist.options import Options, fields
-from genmnist.runs.find import find, find_data
+from genmnist.runs.find import find_data
 
 
 def command(family: Family) -> Callable[..., None]:
@@ -37,7 +35,7 @@ def command(family: Family) -> Callable[..., None]:
                 help="Walk from a real test digit to another, of these labels, by number or name: 6,1.",
             ),
         ] = None,
-        request: NoLabels,
+        request: Request,
         how: dict[str, Any],
         space: Annotated[
             str,
@@ -68,7 +66,7 @@ def command(family: Family) -> Callable[..., None]:
         out: Annotated[
             Path, typer.Option(help=".png, .pdf, .svg: a row a walk; .gif: all walks in motion.")
         ] = Path(f"{family.name}-interpolation.png"),
-        weaker: NoWeaker,
+        weaker: Weaker,
         look: opt.MovingLook,
         common: opt.Common,
         output: Output,
@@ -83,12 +81,10 @@ def command(family: Family) -> Callable[..., None]:
             raise UsageError("`from_digits` and `from_prior` are two places to start from: give one of them")
         values.check_out(out, (*SUFFIXES, ".gif"))
         given = data.given()
-        found = find(family.name, common.model)
+        model = common.load(family.name, output)
 
         from genmnist import drawing
-        from genmnist.models import Latent
 
-        model = cast("Latent", common.load(found, family.name, output))
         asked = ask(model, labels, request, weaker, chosen, common, output)
         real = bool(ends) or not (from_prior or labels)
         splits = find_data(model.trained, **given) if real else None
@@ -99,18 +95,15 @@ def command(family: Family) -> Callable[..., None]:
                 splits.test if splits else None, space=space, pairs=pairs, points=points, path=path,
                 from_digits=ends, watch=advance,
             )  # fmt: skip
-        drawn.save(out, common.about(found), look)
-        output.note(**drawn.facts)
-        output.wrote(out, drawn.picture)
+        common.write(drawn, out, model, look, output)
 
-    groups = {"common": opt.Common, "request": ENDS[family.labels], "weaker": weaker_of(family),
-              "how": sampling, "data": opt.Data, "look": opt.MovingLook}  # fmt: skip
     return opt.with_options(
         interpolate,
-        groups,
+        {"request": of(family, *ENDS), "how": sampling},
         opt.sampling_default(deterministic or sampling.choose),
         "Which walks",
         _examples(family),
+        opt.lacking(family),
     )
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
@@ -21,13 +21,16 @@ from genmnist.cli.help import DEVICE, FIGURE, MESSAGES, MODEL, NETWORK, SAMPLING
 from genmnist.cli.values import number, one_of, text
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
+from genmnist.families import Family
+from genmnist.families.sampling import Sampling
 from genmnist.figures import style
 from genmnist.options import Field, Options, fields
 from genmnist.registry import DATASETS, SAMPLERS
-from genmnist.runs.find import Found
+from genmnist.runs.find import Found, find
 
 if TYPE_CHECKING:
     from genmnist.distributed import Ranks
+    from genmnist.drawing import Drawing
     from genmnist.models import Model as AnyModel
 
 # The panel of each group of options; and those among them that people come for, which stand first of all.
@@ -173,12 +176,14 @@ class Common:
     precision: Precision = "auto"
     threads: Threads = None
 
-    def load(self, found: Found, family: str | None, output: Output) -> AnyModel:
-        """Load the model that was found, of whichever family or of the one named, and say which it is.
+    def load(self, family: str | None, output: Output, found: Found | None = None) -> Any:
+        """Load the model that was found, or else the one that is asked for, and say which it is.
 
         Raises:
-            GenmnistError: it cannot be loaded.
+            UsageError, GenmnistError: there is none, or it cannot be loaded.
         """
+        found = found or find(family, self.model)  # says what is wrong before torch is imported
+
         from genmnist import api
 
         model = api.load_found(found, family, self.device, self.precision)
@@ -203,9 +208,15 @@ class Common:
             ranks.agree(asked | {"model": weights_sum(model), "versions": versions()})
         return ranks
 
-    def about(self, found: Found) -> dict[str, str]:
+    def about(self, model: AnyModel) -> dict[str, str]:
         """Return what a picture's metadata says of how to make it again."""
-        return about(found.origin, self.seed)
+        return about(model.origin, self.seed)
+
+    def write(self, drawn: Drawing, out: Path, model: AnyModel, look: Look, output: Output) -> None:
+        """Write what was drawn of a model, and say so. Raises GenmnistError if it cannot be written."""
+        drawn.save(out, self.about(model), look)
+        output.note(**drawn.facts)
+        output.wrote(out, None if out.suffix == ".npz" else drawn.picture)
 
 
 def about(model: str = "", seed: int | None = None) -> dict[str, str]:
@@ -298,8 +309,9 @@ def with_options(
     default: Callable[[Field], str | bool] = lambda field: False,
     panel: str = "Options",
     examples: Iterable[str] = (),
+    without: Collection[str] = (),
 ) -> Callable[..., None]:
-    """Give a command an option for every field of some classes, in place of the parameters named.
+    """Give a command an option for every field of some classes, in place of the parameters of these classes.
 
     A class is a dataclass of options, such as `Common`, of which the command gets an instance; or it is a
     class of `Options`, in a help panel of their own, of which the command gets a dict by field name; what was
@@ -311,13 +323,15 @@ def with_options(
 
     Args:
         command: what is run.
-        groups: the classes by parameter.
+        groups: the classes by parameter, where they are not those that it is annotated with.
         default: see above.
         panel: what its help calls the options that are the command's own.
         examples: what its help shows in the end, without `genmnist`.
+        without: the options that it does not have, and that stay as they are by default.
     """
-    groups = groups or {}
     asked = inspect.signature(command, eval_str=True).parameters
+    own = {name: p.annotation for name, p in asked.items() if dataclasses.is_dataclass(p.annotation)}
+    groups = own | {**(groups or {})}
     parameters = [_keyword("context", typer.Context, inspect.Parameter.empty)]
     for parameter in asked.values():
         group = groups.get(parameter.name)
@@ -331,6 +345,7 @@ def with_options(
             hints = get_type_hints(group, include_extras=True)
             parameters += [_keyword(f.name, hints[f.name], f.default) for f in _typed(group)]
     shared = (("plugin", Plugin, None), ("quiet", Quiet, False), ("as_json", Json, False))
+    parameters = [parameter for parameter in parameters if parameter.name not in without]
     parameters = dress([*parameters, *(_keyword(*one) for one in shared)], panel)
 
     @functools.wraps(command)
@@ -342,7 +357,7 @@ def with_options(
             if issubclass(group, Options):
                 given[name] = _values(group, given)
             else:
-                given[name] = group(**{f.name: given.pop(f.name) for f in _typed(group)})
+                given[name] = group(**{f.name: given.pop(f.name) for f in _typed(group) if f.name in given})
         with _held:
             command(**given)
         output.finish()
@@ -410,6 +425,21 @@ def _values(group: type[Options], given: dict[str, Any]) -> dict[str, Any]:
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def lacking(family: Family) -> set[str]:
+    """Return the options of drawing and measuring that make no sense for a family, as it is described."""
+    own, classifier = family.labels == "own", family.labels == "classifier"
+    known = {
+        "labels": own or classifier,
+        "classifier_guidance": classifier,
+        "classifier": classifier,
+        "per_class": own,
+        "guidance_sweep": own,
+        "weaker": family.sampling is not None and issubclass(family.sampling, Sampling),
+        "likelihood_steps": "likelihood" in family.measures,
+    }
+    return {option for option, makes_sense in known.items() if not makes_sense}
 
 
 def sampling_default(choose: Callable[..., Options]) -> Callable[[Field], str]:

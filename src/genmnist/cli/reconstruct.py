@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
-from genmnist.runs.find import find, find_data
+from genmnist.runs.find import find_data
 
 
 def command(family: Family) -> Callable[..., None]:
@@ -45,18 +45,13 @@ def command(family: Family) -> Callable[..., None]:
         values.check_out(out, SUFFIXES)
         asked = values.labels(labels, "labels") if labels is not None else []
         given = data.given()
-        found = find(family.name, common.model)
+        model = common.load(family.name, output)
 
         from genmnist import drawing
-        from genmnist.models import VAE
 
-        model = cast("VAE", common.load(found, family.name, output))
         test = find_data(model.trained, **given).test
         drawn = drawing.reconstructions(model, test, common.seed, num, labels=asked)
-        drawn.save(out, common.about(found), look)
-        output.note(**drawn.facts)
-        output.wrote(out, drawn.picture)
+        common.write(drawn, out, model, look, output)
 
-    groups = {"common": opt.Common, "data": opt.Data, "look": opt.Look}
     examples = (f"reconstruct {family.name}", f"reconstruct {family.name} --label 3,8 --num 20")
-    return opt.with_options(reconstruct, groups, panel="What to reconstruct", examples=examples)
+    return opt.with_options(reconstruct, panel="What to reconstruct", examples=examples)

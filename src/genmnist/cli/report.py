@@ -49,7 +49,6 @@ def _report(
 
 report = opt.with_options(
     _report,
-    {"data": opt.Data},
     panel="What to report",
     examples=("report", "report runs/vae/short runs/ddpm/short --out my-report"),
 )

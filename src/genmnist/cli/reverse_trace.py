@@ -2,28 +2,25 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
-from genmnist.cli.labels import WAYS, NoLabels, ask
-from genmnist.cli.weaker import NoWeaker
-from genmnist.cli.weaker import of as weaker_of
+from genmnist.cli.request import IN_TURN, Request, Weaker, ask, of
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
-from genmnist.runs.find import find
 
 
 def command(family: Family) -> Callable[..., None]:
     """Return `reverse-trace` for a family."""
-    sampling = cast("Any", family.sampling)
+    sampling: Any = family.sampling
 
     def reverse_trace(
         *,
-        request: NoLabels,
+        request: Request,
         how: dict[str, Any],
         num: Annotated[int, typer.Option("--num", "-n", help="How many images.", min=1, max=100)] = 4,
         timesteps: Annotated[
@@ -42,7 +39,7 @@ def command(family: Family) -> Callable[..., None]:
             Path,
             typer.Option(help=".png, .pdf, .svg: a row an image; .gif: the steps of the sampler in motion."),
         ] = Path(f"{family.name}-reverse-trace.png"),
-        weaker: NoWeaker,
+        weaker: Weaker,
         look: opt.MovingLook,
         common: opt.Common,
         output: Output,
@@ -51,29 +48,18 @@ def command(family: Family) -> Callable[..., None]:
         chosen = sampling.choose(**how)
         visit = values.whole_numbers(timesteps, "timesteps") if timesteps else []
         labels = request.asked
-        found = find(family.name, common.model)
+        model = common.load(family.name, output)
 
         from genmnist import drawing
-        from genmnist.models import Diffusion
 
-        model = cast("Diffusion", common.load(found, family.name, output))
         asked = ask(model, labels, request, weaker, chosen, common, output)
         with output.progress("denoising", chosen.steps + len(visit)) as advance:
             drawn = drawing.reverse_trace(
                 model, asked, num=num,
                 timesteps=visit, show_x0=show_x0, animated=out.suffix == ".gif", watch=advance,
             )  # fmt: skip
-        drawn.save(out, common.about(found), look)
-        output.note(**drawn.facts)
-        output.wrote(out, drawn.picture)
+        common.write(drawn, out, model, look, output)
 
-    groups = {
-        "common": opt.Common,
-        "request": WAYS[family.labels],
-        "weaker": weaker_of(family),
-        "how": sampling,
-        "look": opt.MovingLook,
-    }
     examples = (
         f"reverse-trace {family.name} --show-x0",
         *([f"reverse-trace {family.name} --label 7 --num 2"] if family.labels == "own" else ()),
@@ -81,5 +67,10 @@ def command(family: Family) -> Callable[..., None]:
         f"reverse-trace {family.name} --out trace.gif",
     )
     return opt.with_options(
-        reverse_trace, groups, opt.sampling_default(sampling.choose), "What to trace", examples
+        reverse_trace,
+        {"request": of(family, *IN_TURN), "how": sampling},
+        opt.sampling_default(sampling.choose),
+        "What to trace",
+        examples,
+        opt.lacking(family),
     )

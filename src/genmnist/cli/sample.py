@@ -3,20 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from genmnist.cli import options as opt
 from genmnist.cli import values
 from genmnist.cli.console import Output
-from genmnist.cli.labels import WAYS, NoLabels, ask
-from genmnist.cli.weaker import NoWeaker
-from genmnist.cli.weaker import of as weaker_of
+from genmnist.cli.request import IN_TURN, Request, Weaker, ask, of
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
-from genmnist.runs.find import find
 
 _MOST = dict.fromkeys(SUFFIXES, 10_000) | {
     ".gif": 1_000
@@ -30,21 +27,6 @@ class Amount:
     num: Annotated[
         int | None, typer.Option("--num", "-n", help="How many.", show_default="64, or 10 a label", min=1)
     ] = None
-
-    @property
-    def sweep(self) -> list[float]:
-        """Return the strengths of guidance to compare. Raises UsageError if they are no numbers."""
-        return []
-
-    def of(self, labels: Sequence[int | str]) -> int:
-        """Return how many to draw of these labels in turn. Raises UsageError if that is said twice."""
-        return self.num or (10 * len(labels) if len(labels) > 1 else 64)
-
-
-@dataclass(frozen=True)
-class LabelledAmount(Amount):
-    """How much to draw from a model with labels."""
-
     per_class: Annotated[int | None, typer.Option(help="So many of each label instead.", min=1)] = None
     guidance_sweep: Annotated[
         str | None,
@@ -65,18 +47,20 @@ class LabelledAmount(Amount):
             raise UsageError("`num` and `per_class` are two ways to say one thing: give one of them")
         if self.per_class is not None:
             return self.per_class * max(len(labels), 1)
-        if self.guidance_sweep and self.num is None:
+        if self.num is not None:
+            return self.num
+        if self.guidance_sweep:
             return len(labels) if len(labels) > 1 else 10
-        return super().of(labels)
+        return 10 * len(labels) if len(labels) > 1 else 64
 
 
 def command(family: Family) -> Callable[..., None]:
     """Return `sample` for a family."""
-    sampling = cast("Any", family.sampling)
+    sampling: Any = family.sampling
 
     def sample(
         *,
-        request: NoLabels,
+        request: Request,
         how: dict[str, Any],
         amount: Amount,
         out: Annotated[
@@ -86,7 +70,7 @@ def command(family: Family) -> Callable[..., None]:
                 "a folder: a PNG each."
             ),
         ] = Path(f"{family.name}-samples.png"),
-        weaker: NoWeaker,
+        weaker: Weaker,
         look: opt.MovingLook,
         common: opt.Common,
         output: Output,
@@ -101,12 +85,10 @@ def command(family: Family) -> Callable[..., None]:
         ways = {f"w = {w:g}": sampling.choose(**how | {"guidance": w}) for w in sweep}
         values.check_out(out, SUFFIXES if sweep else (*SUFFIXES, ".gif", ".npz", ""))
         _check_fits(amount.of(labels), out)
-        found = find(family.name, common.model)
+        model = common.load(family.name, output)
 
         from genmnist import drawing
-        from genmnist.models import Generator
 
-        model = cast("Generator", common.load(found, family.name, output))
         asked = ask(model, labels, request, weaker, chosen, common, output)
         num = amount.of(asked.turns)
         total = num * max(len(sweep), 1)
@@ -117,23 +99,20 @@ def command(family: Family) -> Callable[..., None]:
             if sweep:
                 drawn = samples.sweep(ways, advance)
                 if ranks.leads:
-                    drawn.save(out, common.about(found), look)
+                    drawn.save(out, common.about(model), look)
                 picture: Any = drawn.picture
             else:
-                picture = samples.write(out, common.about(found), advance, look)
+                picture = samples.write(out, common.about(model), advance, look)
         output.note(**samples.facts | ({"guidance": sweep} if sweep else {}))
         output.wrote(out, picture)
 
-    groups = {
-        "common": opt.Common,
-        "request": WAYS[family.labels],
-        "weaker": weaker_of(family),
-        "amount": LabelledAmount if family.labels == "own" else Amount,
-        "how": sampling,
-        "look": opt.MovingLook,
-    }
     return opt.with_options(
-        sample, groups, opt.sampling_default(sampling.choose), "What to draw", _examples(family)
+        sample,
+        {"request": of(family, *IN_TURN), "how": sampling},
+        opt.sampling_default(sampling.choose),
+        "What to draw",
+        _examples(family),
+        opt.lacking(family),
     )
 
 

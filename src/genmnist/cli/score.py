@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -111,7 +111,7 @@ def _score(
     from genmnist.version import versions
 
     known = _read(images, num, output)  # says what is wrong with them before a model is loaded
-    model: Any = common.load(found, None, output)
+    model = common.load(None, output, found)
     if labels and known.labels is None:
         raise UsageError(f"{images} has no labels for `labels`: leave it out, or add an array `labels`")
     with output.progress("scoring", len(known.images)) as advance:
@@ -143,7 +143,7 @@ def _score(
     likeliest, least = document.extremes(_SHOWN)
     bits = [score.bits for score in document.scores]
     figure = likely.extremes(known.images, bits, likeliest, least, "bits per dimension")
-    figure.save(picture, common.about(found), look)
+    figure.save(picture, common.about(model), look)
     _show(output, document, likeliest, least)
     output.note(picture=str(picture))
     output.wrote(out, figure.image(look))
@@ -152,7 +152,6 @@ def _score(
 
 score = opt.with_options(
     _score,
-    {"common": _Common, "look": opt.Look},
     panel="What to measure",
     examples=(
         "score digits.npz",

@@ -179,7 +179,7 @@ def command(family: Family) -> Callable[..., None]:
 
     return opt.with_options(
         train,
-        {"model": family.options, "recipe": Recipe, "data": opt.FirstData},
+        {"model": family.options, "recipe": Recipe},
         _default(entry),
         f"What to train, and how long; defaults are those of the preset {first}",
         _examples(family),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from genmnist.cli.console import Output
 from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
-from genmnist.runs.find import find, find_data
+from genmnist.runs.find import find_data
 
 VIEWS = ("factors", "plane", "codes")
 
@@ -63,30 +63,25 @@ def command(family: Family) -> Callable[..., None]:
         start = values.label(from_digit, "from_digit") if from_digit is not None else None
         values.check_out(out, (*SUFFIXES, ".gif") if view in (None, "factors") else SUFFIXES)
         given = data.given()
-        found = find(family.name, common.model)
+        model = common.load(family.name, output)
 
         from genmnist import drawing
-        from genmnist.models import VAE
 
-        model = cast("VAE", common.load(found, family.name, output))
         test = find_data(model.trained, **given).test
         with output.progress("measuring factors", len(test)) as advance:
             drawn = drawing.traversal(
                 model, test, common.seed, view=view, steps=steps, span=span, from_digit=start,
                 from_prior=from_prior, watch=advance,
             )  # fmt: skip
-        drawn.save(out, common.about(found), look)
         facts = drawn.facts
         output.say(
             f"{facts['active_units']} of {len(facts['factors'])} factors active; KL {facts['kl']:.2f} nats "
             f"in all, over {len(test):,} test images"
         )
-        output.note(**facts)
-        output.wrote(out, drawn.picture)
+        common.write(drawn, out, model, look, output)
 
     examples = (
         f"traverse {family.name} --from-digit 7",
         f"traverse {family.name} --steps 9 --span 3 --out factors.gif",
     )
-    groups = {"common": opt.Common, "data": opt.Data, "look": opt.MovingLook}
-    return opt.with_options(traverse, groups, panel="What to traverse", examples=examples)
+    return opt.with_options(traverse, panel="What to traverse", examples=examples)
