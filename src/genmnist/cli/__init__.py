@@ -50,42 +50,42 @@ def main() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
         leave()
-    except GenmnistError as error:
-        _ignore_signals()
-        _fail(_with_dashes(str(error), words), error.exit_status)
-    except KeyboardInterrupt:
-        _ignore_signals()
-        _fail("interrupted", 130)
-    except _TerminatedError:
-        _ignore_signals()
-        sys.exit(128 + signal.SIGTERM)
-    except BrokenPipeError:
-        _discard_output()  # whoever read our output has left; there is no one to tell
-        sys.exit(1)
-    except OSError as error:
-        _ignore_signals()
-        _discard_output()
-        place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{(error.strerror or str(error)).lower()}", 1)
-    except MemoryError:
-        _fail(_with_dashes(_OUT_OF_MEMORY, words), 1)
-    except Exception as error:
-        _ignore_signals()
-        # Typer's errors, whose class has moved between its versions, know how to say themselves.
-        if hasattr(error, "format_message"):
-            status = getattr(error, "exit_code", 2)
-            if not error.format_message():
-                sys.exit(status)  # a command without its arguments, which has shown its help
-            _fail(_mended(error, words), status)
-        if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-            _fail(_with_dashes(_OUT_OF_MEMORY, words), 1)
-        if _is_interrupt(error):
-            _fail("interrupted", 130)
+        if status == 130:  # Typer has caught the Ctrl-C
+            raise KeyboardInterrupt
+    except SystemExit:
         raise
-    if status == 130:  # Typer has caught the Ctrl-C
-        _ignore_signals()
-        _fail("interrupted", 130)
+    except BaseException as error:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # what has to be said is said, however often one presses
+        _fail(*_answer(error, words))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _answer(error: BaseException, words: Sequence[str]) -> tuple[str, int]:
+    """Return what is to be said of an error, and the exit status. Raises it again if nobody foresaw it."""
+    match error:
+        case GenmnistError():
+            return _with_dashes(str(error), words), error.exit_status
+        case _TerminatedError():
+            sys.exit(128 + signal.SIGTERM)
+        case BrokenPipeError():
+            _discard_output()  # whoever read our output has left; there is no one to tell
+            sys.exit(1)
+        case OSError():
+            _discard_output()
+            place = f"{error.filename}: " if error.filename else ""
+            return f"{place}{(error.strerror or str(error)).lower()}", 1
+    # Typer's errors, whose class has moved between its versions, know how to say themselves.
+    if hasattr(error, "format_message"):
+        status = getattr(error, "exit_code", 2)
+        if not error.format_message():
+            sys.exit(status)  # a command without its arguments, which has shown its help
+        return _mended(error, words), status
+    if type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error):
+        return _with_dashes(_OUT_OF_MEMORY, words), 1
+    if _is_interrupt(error):
+        return "interrupted", 130
+    raise error
 
 
 def _is_shared(words: Sequence[str]) -> bool:
@@ -99,12 +99,6 @@ class _TerminatedError(BaseException):
 
 def _terminate(number: int, frame: object) -> NoReturn:
     raise _TerminatedError
-
-
-def _ignore_signals() -> None:
-    """Let what has to be said be said, however often somebody presses Ctrl-C meanwhile."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

@@ -38,8 +38,9 @@ from genmnist.version import __version__
 
 _ABOUT = "Train, sample, explore and measure generative models of handwritten digits."
 
-# By command: what it does, and the function that makes it for one family.
-_BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
+# The commands in the order in which they are of use: what each does, and the function that makes it for one
+# family; or, of those that are for no family, the function itself.
+_COMMANDS: dict[str, tuple[str, Callable[[Family], Callable[..., None]]] | Callable[..., None]] = {
     "train": ("Train a model; the run goes into a folder of its own.", train.command),
     "sample": ("Draw new images from a model.", sample.command),
     "reconstruct": ("Put images above what a model makes of them.", reconstruct.command),
@@ -49,11 +50,9 @@ _BY_FAMILY: dict[str, tuple[str, Callable[[Family], Callable[..., None]]]] = {
     "complete": ("Draw what is hidden of a digit.", complete.command),
     "edit": ("Turn a digit into others like it.", edit.command),
     "evaluate": ("Measure a model, or images from anywhere.", evaluate.command),
-    "export": ("Write a model as ONNX, for runtimes without torch.", export.command),
-}
-_OTHERS: dict[str, Callable[..., None]] = {
-    "score": score.score,
     "average": average.average,
+    "export": ("Write a model as ONNX, for runtimes without torch.", export.command),
+    "score": score.score,
     "report": report.report,
     "explore": explore.explore,
     "compare": compare.compare,
@@ -62,6 +61,17 @@ _OTHERS: dict[str, Callable[..., None]] = {
     "doctor": doctor.doctor,
     "new": new.new,
 }
+
+
+_BY_FAMILY = {name: entry for name, entry in _COMMANDS.items() if isinstance(entry, tuple)}
+
+
+class _Root(Group):
+    """All commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return their names in order."""
+        return [*_COMMANDS]
 
 
 def build(words: Sequence[str] | None = None) -> typer.Typer:
@@ -73,7 +83,7 @@ def build(words: Sequence[str] | None = None) -> typer.Typer:
     """
     app = typer.Typer(
         name="genmnist",
-        cls=Group,
+        cls=_Root,
         help=_ABOUT,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -82,7 +92,11 @@ def build(words: Sequence[str] | None = None) -> typer.Typer:
     app.callback()(_root)
     families: list[Any] = [FAMILIES[name] for name in FAMILIES.names()]
     named = [family for family in families if words and family.name in words]
-    for name, (about, make) in _BY_FAMILY.items():
+    for name, entry in _COMMANDS.items():
+        if not isinstance(entry, tuple):
+            app.command(name, cls=Command)(entry)
+            continue
+        about, make = entry
         group = typer.Typer(cls=Group, help=about, no_args_is_help=True)
         for family in named or families:
             if name in family.commands and (words is None or name in words):
@@ -92,8 +106,6 @@ def build(words: Sequence[str] | None = None) -> typer.Typer:
         if name == "evaluate":
             group.command("samples", cls=Command)(evaluate.samples)
         app.add_typer(group, name=name)
-    for name, function in _OTHERS.items():
-        app.command(name, cls=Command)(function)
     return app
 
 

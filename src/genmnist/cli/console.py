@@ -85,18 +85,14 @@ class Output:
         if self.as_json:
             return
 
+        listed = [*rows]
         table = Table(show_header=bool(heads), box=None, padding=(0, 2, 0, 0))
-        more = 0
-        for number, row in enumerate(rows):
-            if number == 0:
-                for head in heads or [""] * len(row):
-                    table.add_column(_shown(head), overflow="fold")  # a path cut short is of no use
-            if number < _MOST_ROWS:
-                table.add_row(*map(_shown, row))
-            else:
-                more += 1
+        for head in heads or [""] * len(listed[0] if listed else ()):
+            table.add_column(_shown(head), overflow="fold")  # a path cut short is of no use
+        for row in listed[:_MOST_ROWS]:
+            table.add_row(*map(_shown, row))
         self.console.print(table)
-        if more:
+        if (more := len(listed) - _MOST_ROWS) > 0:
             self.say(f"and {more:,} rows more")
 
     def finish(self) -> None:

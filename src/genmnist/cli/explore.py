@@ -6,20 +6,12 @@ from typing import Annotated
 import typer
 
 from genmnist.cli import options as opt
-from genmnist.cli import shell_completion, values
+from genmnist.cli import values
 from genmnist.cli.console import Output
 
 
 def _explore(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[RUN]...",
-            help="Runs to explore, one a family.",
-            show_default="the bundled models",
-            autocompletion=shell_completion.runs,
-        ),
-    ] = None,
+    runs: Annotated[list[Path] | None, opt.runs("Runs to explore, one a family.")] = None,
     out: Annotated[Path, typer.Option(help="The page, .html.")] = Path("explorer.html"),
     *,
     data: opt.Data,

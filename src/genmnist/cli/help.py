@@ -46,22 +46,11 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Commands in the order in which they are of use."""
-
-    order: Sequence[str] = (
-        "train", "sample", "reconstruct", "traverse", "interpolate", "reverse-trace", "complete", "edit",
-        "evaluate", "average", "export", "score", "report", "explore", "compare", "info", "data", "doctor",
-        "new",
-    )  # fmt: skip
+    """Commands whose options look alike."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options."""
         return _plain(super().get_params(ctx))
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands; those of plugins come last."""
-        names = super().list_commands(ctx)
-        return sorted(names, key=lambda name: self.order.index(name) if name in self.order else len(names))
 
 
 def _plain(parameters: list[Any]) -> list[Any]:

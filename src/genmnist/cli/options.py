@@ -295,6 +295,16 @@ class FirstData(Data):
     dataset: Annotated[str | None, _dataset_option("mnist")] = None
 
 
+def runs(about: str) -> Any:
+    """Return the argument of a command that looks at models of all families together."""
+    return typer.Argument(
+        metavar="[RUN]...",
+        help=about,
+        show_default="the bundled models",
+        autocompletion=shell_completion.runs,
+    )
+
+
 def choice(argument: str, choices: tuple[str, ...], about: str, default: str | bool = True) -> Any:
     """Return an option that is one of `choices`, whose help shows a default in words where it has one."""
     completion = shell_completion.among(lambda: choices)
@@ -414,13 +424,8 @@ def _option(field: Field, *names: str, **facts: Any) -> Any:
 
 def _values(group: type[Options], given: dict[str, Any]) -> dict[str, Any]:
     """Take what was given for a class of options out of all that was given."""
-    values = {field.name: given.pop(field.name) for field in fields(group) if not field.internal}
-    for old, new in group.renamed.items():
-        value = given.pop(old)
-        if value is not None and values[new] is not None:
-            raise UsageError(f"`{old}` is the old name of `{new}`: give one of them")
-        values[new] = value if values[new] is None else values[new]
-    return values
+    shown = (field.name for field in fields(group) if not field.internal)
+    return {name: given.pop(name) for name in (*shown, *group.renamed)}
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
