@@ -138,9 +138,8 @@ EXERCISES: dict[str, Exercise] = {
         "Take the variance over the images, factor by factor, and count those above 0.01.",
     ),
     "1.4": Exercise(
-        "As β grows: are there (a) more active factors and sharper images, (b) fewer and blurrier, (c) "
-        "more and "
-        "blurrier, or (d) fewer and sharper?",
+        "As β grows: are there (a) more active factors and sharper images, (b) fewer and blurrier, (c) more "
+        "and blurrier, or (d) fewer and sharper?",
         _letter("b"),
         "Look at the table: β is the price of what a factor says.",
     ),
@@ -179,9 +178,8 @@ EXERCISES: dict[str, Exercise] = {
         "Write the guided noise as `without` plus a multiple of (`with_label` − `without`).",
     ),
     "3.3": Exercise(
-        "As guidance grows: (a) precision and recall rise, (b) precision rises while recall falls, (c) "
-        "both fall "
-        "at once, (d) nothing but the time changes?",
+        "As guidance grows: (a) precision and recall rise, (b) precision rises while recall falls, (c) both "
+        "fall at once, (d) nothing but the time changes?",
         _letter("b"),
         "Look at the chart up to w = 3: one of them says that digits look real, the other that all "
         "kinds are there.",
@@ -232,8 +230,7 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "5.4": Exercise(
         "A set of samples consists of training images. Which measure gives it away: (a) the Fréchet "
-        "distance, "
-        "(b) precision, (c) recall, (d) the share of near-copies?",
+        "distance, (b) precision, (c) recall, (d) the share of near-copies?",
         _letter("d"),
         "The first three ask whether samples look like real images. These do.",
     ),

@@ -141,8 +141,7 @@ EXHIBITS = (
         "figure-1.png",
         "Training and validation loss, by epoch.",
         "Both fall and stay close together: the model learns what digits have in common, and does not learn "
-        "the "
-        "training images by heart.",
+        "the training images by heart.",
         "Two falling curves, close to one another.",
         1,
         measured=("negative ELBO", "reconstruction, KL"),
@@ -152,8 +151,7 @@ EXHIBITS = (
         "figure-2.png",
         "64 samples from the prior.",
         "New digits that nobody wrote. They are varied but blurred: where the decoder is not sure, it draws "
-        "the mean "
-        "of what might be there.",
+        "the mean of what might be there.",
         "A grid of 8 by 8 digits, most of them readable, all a little blurred.",
         2,
         measured=(tables.HEADLINE, "precision", "recall", "sharpness"),
@@ -164,8 +162,7 @@ EXHIBITS = (
         "figure-3.png",
         "Latent traversals: a row a factor, the most used first, five samples each from −2 to +2.",
         "Turning one latent number at a time. The factors at the top change slant, width or the digit "
-        "itself; those "
-        "at the bottom change little.",
+        "itself; those at the bottom change little.",
         "Rows of five digits that change from left to right.",
         3,
         facts=_active,
@@ -207,8 +204,7 @@ EXHIBITS = (
         "The reverse process: four samples at eight timesteps, and under each the clean image that the model "
         "expects.",
         "Sampling takes noise away step by step. Which digit it will be is decided early, while hardly "
-        "anything is to "
-        "be seen; strokes and edges come last.",
+        "anything is to be seen; strokes and edges come last.",
         "Rows that begin as noise and end as digits; the expected images begin as blurs.",
         7,
         facts=_steps,
@@ -220,8 +216,7 @@ EXHIBITS = (
         "figure-8.png",
         "Guided samples after so many epochs: a column a digit, each from the same noise.",
         "This model is told which digit to draw, and guidance makes it insist: after the first epochs each "
-        "column is "
-        "the digit that it should be.",
+        "column is the digit that it should be.",
         "Rows of the digits 0 to 9, noise at first, then ever clearer.",
         8,
         measured=("label kept", tables.HEADLINE, "precision", "recall"),
@@ -344,10 +339,8 @@ def page(
     sections.append(measured.section(sources, headers, parameters, found))
     lead = (
         "Handwritten digits that no hand wrote, by three kinds of generative model that learned from MNIST. "
-        "Below are "
-        "the eight figures of the reference report, a course report whose experiments genmnist repeats, "
-        "each with "
-        "what it shows and the command behind it; then a number beside every claim."
+        "Below are the eight figures of the reference report, a course report whose experiments genmnist "
+        "repeats, each with what it shows and the command behind it; then a number beside every claim."
     )
     runs = [sources[family].model for family in sources if sources[family].run]
     command = shlex.join(["genmnist", "explore", *runs])

@@ -24,11 +24,10 @@ GLOSSARY = {
     ),
     "Fréchet distance": (
         "How far the samples are from the test images as a crowd: both are brought to features, and the "
-        "means and spreads of the two clouds are compared (known as FID where the features are "
-        "Inception's). 0 is perfect, but even real digits do not reach it: a finite set never has exactly "
-        "the spread of another, and the distance falls as n grows. So it is quoted with n, beside that of n"
-        " real images, and compared at one n alone. In brackets the interval that holds 95 % of its "
-        "bootstrap."
+        "means and spreads of the two clouds are compared (known as FID where the features are Inception's). "
+        "0 is perfect, but even real digits do not reach it: a finite set never has exactly the spread of "
+        "another, and the distance falls as n grows. So it is quoted with n, beside that of n real images, "
+        "and compared at one n alone. In brackets the interval that holds 95 % of its bootstrap."
     ),
     "guidance": (
         "Pushing each step of sampling further towards the digit that was asked for, by a strength w."
