@@ -33,20 +33,6 @@ from genmnist.version import __version__
 
 Watch = Callable[[int, str], None]  # called with how many models are packed, and the name of the next
 
-_PARTS = (
-    ("draw", "Draw", "Draw a digit, and see what a classifier, an autoencoder and diffusion make of it."),
-    (
-        "latent",
-        "Latent space",
-        "Test digits by their codes. Drag the point: every place decodes to something.",
-    ),
-    (
-        "diffusion",
-        "Diffusion",
-        "A digit comes out of noise, step by step. Stop it, go back, go on otherwise.",
-    ),
-    ("measure", "Measure", "The report's claims as experiments that run here, beside what was measured."),
-)
 _DIGITS = 1000  # test digits that the page carries
 _SAMPLERS = ("dpm-solver", "ddim", "heun", "ancestral", "consistency")  # those of js/samplers.js
 _TARGETS = ("epsilon", "x0", "v", "flow", "categorical")  # those of js/targets.js
@@ -104,9 +90,7 @@ def explorer(
             told["class_names"] = list(model.class_names)
     names = ", ".join(f"{family} ({origin})" for family, origin in chosen.items())
     page = _template().render(
-        title="genmnist explorer",
         style=_file("style.css").decode(),
-        parts=_PARTS,
         made=html.escape(printable(f"Made by genmnist {__version__} of the models {names}.")),
         data=json.dumps(told | {"shape": shape}, separators=(",", ":")).replace("<", "\\u003c"),
         engine=link("engine"),

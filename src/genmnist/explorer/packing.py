@@ -16,16 +16,6 @@ def press(content: bytes) -> bytes:
     return b"\0" + plain if len(plain) <= len(parted) else b"\1" + parted
 
 
-def release(pressed: bytes) -> bytes:
-    """Return what was pressed."""
-    found = gzip.decompress(pressed[1:])
-    if not pressed[0]:
-        return found
-    content, half = bytearray(len(found)), (len(found) + 1) // 2
-    content[::2], content[1::2] = found[:half], found[half:]
-    return bytes(content)
-
-
 def spell(pressed: bytes) -> str:
     """Return bytes that were pressed as text; `js/packing.js` has them back."""
     return base64.b85encode(pressed).decode().translate(_MEANT)
