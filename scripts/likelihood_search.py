@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from genmnist.data import Dataset, Splits, load
 from genmnist.device import computing, describe_machine
 from genmnist.evaluation import scores
-from genmnist.evaluation.likelihood import standard_error
-from genmnist.evaluation.scores import PerImage
+from genmnist.evaluation.likelihood import PerImage, standard_error
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.models import Diffusion
 from genmnist.nn import unet

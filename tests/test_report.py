@@ -20,8 +20,9 @@ from genmnist.evaluation import document, tables
 from genmnist.families.vae import VAEOptions
 from genmnist.models import VAE
 from genmnist.report import build, measured, sources
-from genmnist.report.contents import EXHIBITS, Subject
+from genmnist.report.contents import EXHIBITS
 from genmnist.report.page import Table
+from genmnist.runs import checkpoint
 from genmnist.runs.find import WEIGHTS
 
 FAMILIES = ("vae", "ddpm", "cfg")
@@ -68,10 +69,12 @@ def test_all_eight_figures_stand_beside_the_page(report: Path) -> None:
 
 def test_a_plane_is_shown_of_a_model_that_has_one(few: Splits) -> None:
     shown = {}
+    source, (_, header) = sources.Source("vae"), checkpoint.load(WEIGHTS / "vae.safetensors")
     for latent in (2, 4):
         model = VAE(VAEOptions(hidden=8, latent=latent))
         own = [one for one in EXHIBITS if one.family == "vae" and one.suits(model) and not one.number]
-        shown[latent] = {one.file: one.draw(Subject(model, 0, few.test)).picture for one in own if one.draw}
+        subject = sources.Subject(source, header, model, 0, few.test)
+        shown[latent] = {one.file: one.draw(subject).picture for one in own if one.draw}
     assert [*shown[4]] == ["reconstructions.png"]
     assert [*shown[2]] == ["reconstructions.png", "plane.png", "codes.png"]
     assert shown[2]["plane.png"].width > 15 * 60
@@ -137,7 +140,7 @@ def test_runs_measured_otherwise_stand_apart(genmnist: Command, idx_folder: Path
     assert done.status == 0, done.err
     found = sources.sources([idx_folder.parent / vae_run])
     evaluations = {name: source.evaluation for name, source in found.items() if source.evaluation}
-    section = measured.section({}, {}, {}, evaluations)
+    section = measured.section({}, evaluations)
     captions = [item.caption for item in section.items]
     assert [("vae" in caption, "30 samples" in caption) for caption in captions[1:3]] == [
         (True, True),

@@ -171,8 +171,8 @@ def sample(
     request = loaded.request(seed, **asked)
     if num is None:
         num = 10 * len(request.turns) if len(request.turns) > 1 else 64
-    for name, number in (("num", num), ("batch_size", batch_size)):
-        check_whole(name, number, 1)
+    check_whole("num", num, 1)
+    check_whole("batch_size", batch_size, 1)
     drawn = Samples(loaded, request, num, batch_size)
     _ = drawn.images  # what is wrong is said now
     return drawn
@@ -277,8 +277,6 @@ def score(
     if not isinstance(model, Diffusion):
         raise UsageError(scores.NO_LIKELIHOOD)
     taken, own = take_arrays(images, labels, "what is to be scored")
-    for name, number in (("looks", looks), ("batch_size", batch_size)):
-        check_whole(name, number, 1)
     check_whole("seed", seed, 0)
     for found in scores.terms(model, taken, own, looks, seed=seed, batch_size=batch_size):
         watch(len(found.prior))

@@ -449,10 +449,7 @@ def completions(
     """
     shown = image.clone()
     shown[hidden] = _HIDDEN
-
-    def draw(**asked: Any) -> Tensor:
-        return model.complete(image, hidden, num, request.seed, resample=resample, **asked)
-
+    draw = functools.partial(model.complete, image, hidden, num, request.seed, resample=resample)
     facts = {"resample": resample, "hidden": int(hidden.sum())}
     return _changes(request, draw, [image, shown], ["digit", "known"], num, facts, watch)
 
@@ -479,10 +476,7 @@ def edits(
     Raises:
         UsageError: see `Diffusion.edit`.
     """
-
-    def draw(**asked: Any) -> Tensor:
-        return model.edit(image, strength, num, request.seed, **asked)
-
+    draw = functools.partial(model.edit, image, strength, num, request.seed)
     return _changes(request, draw, [image], ["digit"], num, {"strength": strength}, watch)
 
 

@@ -247,8 +247,7 @@ def _show(
     pictures = evaluated.save(measured, folder, about, look)
     document.write(folder / EVALUATION, found)
     output.note(**found.asdict())
-    rows = ((line.title, line.value, line.real) for line in tables.lines(found))
-    output.table(rows, ("", "measured", "real images"))
+    output.table(*tables.rows(found))
     for sentence in tables.caveats(found):
         output.say(sentence)
     with Image.open(pictures[0], formats=("PNG",)) as picture:

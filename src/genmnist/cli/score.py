@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+import msgspec
 import typer
 
 from genmnist.cli import options as opt
@@ -13,7 +14,7 @@ from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
 from genmnist.cli.help import DEVICE, MODEL
 from genmnist.errors import GenmnistError, UsageError
-from genmnist.evaluation import scores_document
+from genmnist.evaluation import scores_document, tables
 from genmnist.evaluation.scores_document import ScoredDocument
 from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
 from genmnist.runs.find import Found, find
@@ -213,14 +214,9 @@ def _read(images: str, num: int | None, output: Output) -> _Images:
 
 def _show(output: Output, document: ScoredDocument, likeliest: list[int], least: list[int]) -> None:
     """Say what came of it: the mean, and the two extremes."""
-    facts = scores_document.as_facts(document)
-    output.note(**facts)
-    count = len(document.scores)
-    error = "" if document.error is None else f" ± {document.error:.4f}"
-    output.say(f"{count:,} image{'s' * (count > 1)}: {document.bits:.4f}{error} bits per dimension")
-    rows = [("likeliest", likeliest), ("least likely", least)]
-    output.table(
-        (name, document.scores[numbers[0]].name, f"{document.scores[numbers[0]].bits:.4f}")
-        for name, numbers in rows
-        if numbers
-    )
+    output.note(**msgspec.to_builtins(document))
+    count, bits = len(document.scores), tables.with_error(document.bits, document.error, 4)
+    output.say(f"{count:,} image{'s' * (count > 1)}: {bits} bits per dimension")
+    extremes = {"likeliest": likeliest, "least likely": least}
+    firsts = [(name, document.scores[numbers[0]]) for name, numbers in extremes.items() if numbers]
+    output.table((name, score.name, f"{score.bits:.4f}") for name, score in firsts)

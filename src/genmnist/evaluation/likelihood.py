@@ -23,6 +23,7 @@ from genmnist.errors import UsageError
 from genmnist.evaluation.document import Bound, Exact, Level
 from genmnist.evaluation.shapes import by, image_shape
 from genmnist.models import Diffusion
+from genmnist.models.request import check_whole
 from genmnist.randomness import SampleNoise, derive, generator
 
 Images = UInt8[Tensor, "n h w *rgb"]
@@ -61,8 +62,7 @@ def bound(
     check(model, images, labels, batch_size)
     schedule, each, u = model.schedule, bits_per_nat(model), None
     if steps is not None:
-        if steps < 1:
-            raise UsageError(f"`steps` must be 1 or more, not {steps}")
+        check_whole("steps", steps, 1)
         draws = torch.rand(steps, generator=generator(seed, "levels"), dtype=torch.float64)
         u = (torch.arange(steps) + draws) / steps
 
@@ -134,8 +134,7 @@ def exact(
             images or labels that do not fit.
     """
     check(model, images, labels, batch_size)
-    if steps < 2:
-        raise UsageError(f"`steps` must be 2 or more, not {steps}")
+    check_whole("steps", steps, 2)
     timesteps = spaced(model.schedule, steps, "log-snr")[-2::-1]  # from clean to noisy, without CLEAN
     alpha, each = model.schedule.alpha(timesteps[0]).item(), bits_per_nat(model)
     found: list[PerImage] = []
@@ -181,8 +180,7 @@ def check(model: Diffusion, images: Images, labels: Labels | None, batch_size: i
     """Raise UsageError unless images and labels fit the model."""
     if not len(images):
         raise UsageError("the likelihood of no images is not a number")
-    if batch_size < 1:
-        raise UsageError(f"`batch_size` must be 1 or more, not {batch_size}")
+    check_whole("batch_size", batch_size, 1)
     if (shape := image_shape(images)) != model.shape:
         raise UsageError(f"the images are {by(shape)}, and those of this model {by(model.shape)}")
     if labels is not None:

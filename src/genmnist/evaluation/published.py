@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from genmnist.evaluation import tables
 from genmnist.evaluation.document import EvaluationDocument
 
 HEADS = ["model", "bits per dimension", "what is measured", "parameters", "source"]
@@ -46,7 +47,7 @@ def beside(document: EvaluationDocument, name: str, parameters: str) -> list[lis
     ]
     if document.likelihood is not None:
         bound = document.likelihood.bound
-        error = "" if bound.error is None else f" ± {bound.error:.4f}"
-        own = [name, f"{bound.bits:.4f}{error}", _BOUND, parameters, f"{bound.images:,} test images"]
+        bits = tables.with_error(bound.bits, bound.error, 4)
+        own = [name, bits, _BOUND, parameters, f"{bound.images:,} test images"]
         rows.append((bound.bits, own))
     return [row for _, row in sorted(rows, key=lambda row: -row[0])]

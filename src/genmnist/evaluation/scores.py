@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float64
 from torch import Tensor
 
 from genmnist.data import scale
@@ -21,13 +21,10 @@ from genmnist.diffusion import categorical, likelihood
 from genmnist.distributed import ALONE, Ranks
 from genmnist.errors import UsageError
 from genmnist.evaluation.document import Bound, Level
-from genmnist.evaluation.likelihood import bits_per_nat, check, standard_error
+from genmnist.evaluation.likelihood import Images, Labels, PerImage, bits_per_nat, check, standard_error
 from genmnist.models import Diffusion
+from genmnist.models.request import check_whole
 from genmnist.randomness import SampleNoise, derive
-
-Images = UInt8[Tensor, "n h w *rgb"]
-Labels = Int64[Tensor, " labels"]
-PerImage = Float64[Tensor, " n"]
 
 NO_LIKELIHOOD = (
     "only a diffusion model with the target categorical says how likely an image is, such as `model` "
@@ -100,9 +97,9 @@ def terms(
     """
     check(model, images, labels, batch_size)
     check_values(model, images)
-    for name, number in (("looks", looks), ("steps", steps)):
-        if number is not None and number < 1:
-            raise UsageError(f"`{name}` must be 1 or more, not {number}")
+    check_whole("looks", looks, 1)
+    if steps is not None:
+        check_whole("steps", steps, 1)
     levels = _Levels(model, looks, steps)
     found: list[Tensor] = []
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Struct
 
 from genmnist.files import replacing, write_document, write_text
@@ -96,9 +95,3 @@ WRITERS: dict[str, Callable[[Path, ScoredDocument], None]] = {
     ".csv": _write_csv,
     ".npz": _write_arrays,
 }
-
-
-def as_facts(document: ScoredDocument) -> dict[str, object]:
-    """Return the document as plain values."""
-    facts: dict[str, object] = msgspec.to_builtins(document)
-    return facts

@@ -95,11 +95,10 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """Show in a notebook what was measured, and samples above the real images nearest to them."""
-        rows = [(line.title, line.value, line.real) for line in tables.lines(self.document)]
         strip = torch.cat([torch.cat([*images], 1) for images in (self.shown, self.nearest)])
         picture = notebook.picture(notebook.png(Image.fromarray(strip.numpy())), width=700)
         said = "".join(f"<p>{sentence}</p>" for sentence in tables.caveats(self.document))
-        return notebook.table(rows, ("", "measured", "real images")) + said + picture
+        return notebook.table(*tables.rows(self.document)) + said + picture
 
 
 @dataclass(frozen=True)

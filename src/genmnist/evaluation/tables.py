@@ -51,12 +51,12 @@ def lines(document: EvaluationDocument) -> Iterator[Line]:
         yield Line("mutual information gap", f"{vae.mutual_information_gap['mean']:.3f}", "", images)
     if likelihood := document.likelihood:
         bound, exact, chain = likelihood.bound, likelihood.exact, likelihood.chain
-        yield Line("bits per dimension, bound", _with_error(bound.bits, bound.error), "", bound.images)
+        yield Line("bits per dimension, bound", with_error(bound.bits, bound.error), "", bound.images)
         if exact:
-            yield Line("bits per dimension, exact", _with_error(exact.bits, exact.error), "", exact.images)
+            yield Line("bits per dimension, exact", with_error(exact.bits, exact.error), "", exact.images)
         if chain:
             name = f"more in a chain of {chain.steps} steps"
-            yield Line(name, _with_error(chain.gap, chain.gap_error), "", chain.images)
+            yield Line(name, with_error(chain.gap, chain.gap_error), "", chain.images)
     for row in document.guidance_sweep:
         kept = f"{row.label_agreement:.1%}, {row.precision:.2f}, {row.recall:.2f}"
         yield Line(f"w = {row.strength:g}: label kept, precision, recall", kept)
@@ -75,8 +75,15 @@ def lines(document: EvaluationDocument) -> Iterator[Line]:
         yield Line(name, "not a finite number")
 
 
-def _with_error(bits: float, error: float | None) -> str:
-    return f"{bits:.3f}" if error is None else f"{bits:.3f} ± {error:.3f}"
+def with_error(bits: float, error: float | None, digits: int = 3) -> str:
+    """Say a number with its standard error, if it has one."""
+    return f"{bits:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def rows(document: EvaluationDocument) -> tuple[list[tuple[str, str, str]], tuple[str, str, str]]:
+    """Return a table of what was measured: its rows and its heads."""
+    cells = [(line.title, line.value, line.real) for line in lines(document)]
+    return cells, ("", "measured", "real images")
 
 
 def comparison(found: Mapping[str, EvaluationDocument]) -> tuple[list[str], list[list[str]]]:

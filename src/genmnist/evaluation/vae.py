@@ -19,6 +19,7 @@ from genmnist.errors import UsageError
 from genmnist.evaluation import factors
 from genmnist.evaluation.document import Bounds
 from genmnist.models import VAE
+from genmnist.models.request import check_whole
 from genmnist.models.vae import gaussian_kl
 from genmnist.randomness import SampleNoise
 
@@ -40,8 +41,8 @@ def bounds(
     Raises:
         UsageError: a number that makes no sense.
     """
-    if samples < 1 or batch_size < 1:
-        raise UsageError(f"`samples` and `batch_size` must be 1 or more, not {samples} and {batch_size}")
+    check_whole("samples", samples, 1)
+    check_whole("batch_size", batch_size, 1)
     count, reconstruction, kl, evidence = 0, 0.0, 0.0, 0.0
     for batch in data.images.split(batch_size):
         noise = SampleNoise(seed, count, len(batch), vae.device)

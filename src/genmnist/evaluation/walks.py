@@ -16,6 +16,7 @@ from genmnist.evaluation.document import Walk, Walks
 from genmnist.evaluation.neighbours import nearest
 from genmnist.models import Classifier, Latent
 from genmnist.models.paths import lerp
+from genmnist.models.request import check_whole
 from genmnist.options import Options
 from genmnist.randomness import generator
 
@@ -79,10 +80,8 @@ def walks(
     Raises:
         UsageError: a number or an option that makes no sense.
     """
-    if pairs < 2 or batch_size < 1:
-        raise UsageError(
-            f"`pairs` must be 2 or more and `batch_size` 1 or more, not {pairs} and {batch_size}"
-        )
+    check_whole("pairs", pairs, 2)
+    check_whole("batch_size", batch_size, 1)
     if points < 3 or points % 2 == 0:
         raise UsageError(f"`points` must be 3, 5, 7 or more, so that one is in the middle, not {points}")
     if ends not in ENDS:

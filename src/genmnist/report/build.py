@@ -14,10 +14,9 @@ from genmnist.figures.style import about
 from genmnist.files import read_bytes, write_bytes
 from genmnist.registry import FAMILIES
 from genmnist.report import contents, page
-from genmnist.report.contents import EXHIBITS, Drawn, Exhibit, Subject, labels
-from genmnist.report.sources import Source, seen_from_here, sources
+from genmnist.report.contents import EXHIBITS, Drawn, Exhibit
+from genmnist.report.sources import Subject, seen_from_here, sources
 from genmnist.runs import checkpoint
-from genmnist.runs.documents import ModelHeader
 from genmnist.runs.find import find, find_data
 from genmnist.runs.folder import Run
 from genmnist.version import versions
@@ -52,15 +51,12 @@ def report(
         UsageError, GenmnistError: see `sources`; or the folder cannot be written.
     """
     found, out, place = sources(runs), Path(out), choose_device(device)
-    headers, parameters, subjects = dict[str, ModelHeader](), dict[str, int](), dict[str, Subject]()
+    subjects = dict[str, Subject]()
     for family, source in found.items():
-        model, headers[family] = checkpoint.load(find(family, source.model).path, family)
-        model.place(place)
-        parameters[family] = sum(weight.numel() for weight in model.parameters())
-        test = (
-            find_data(model.trained, **data or {}).test if "traverse" in FAMILIES[family].commands else None
-        )
-        subjects[family] = Subject(model, seed, test)
+        model, header = checkpoint.load(find(family, source.model).path, family)
+        real = "traverse" in FAMILIES[family].commands
+        test = find_data(model.trained, **data or {}).test if real else None
+        subjects[family] = Subject(source, header, model.place(place), seed, test)
         _ = source.evaluation  # says what is wrong before anything starts
     named = [word for name, value in (data or {}).items() if value for word in _option(name, value)]
     drawn: list[Drawn] = []
@@ -69,27 +65,27 @@ def report(
     with tempfile.TemporaryDirectory() as scratch:
         for number, exhibit in enumerate(EXHIBITS):
             watch(number, exhibit.file)
-            source, subject = found[exhibit.family], subjects[exhibit.family]
+            subject = subjects[exhibit.family]
             if not exhibit.suits(subject.model):
                 continue
             file = Path(scratch) / exhibit.file
             if exhibit.draw:
                 drawing = exhibit.draw(subject)
-                command = exhibit.command(source, seed, labels(subject.model), named)
-                drawing.save(file, about(shlex.split(command), source.model, seed))
+                command = exhibit.command(subject, named)
+                drawing.save(file, about(shlex.split(command), subject.source.model, seed))
                 drawn.append(Drawn(exhibit, file, command, drawing.facts))
-            elif _left_behind(exhibit, source, headers[exhibit.family].preset, subject.model.unit, file):
-                drawn.append(Drawn(exhibit, file, source.training, {}))
+            elif _left_behind(exhibit, subject, file):
+                drawn.append(Drawn(exhibit, file, subject.source.training, {}))
         for family, subject in subjects.items():
             strips[family] = Path(scratch) / f"strip-{family}.png"
             contents.strip(subject).save(
-                strips[family], about(["genmnist", "report"], found[family].model, seed)
+                strips[family], about(["genmnist", "report"], subject.source.model, seed)
             )
         colophon = {"machine": describe_machine(), "seed": str(seed), **versions()}
         for one in drawn:
             write_bytes(out / one.path.name, one.path.read_bytes())
         index = page.write(
-            contents.page(found, headers, parameters, strips, drawn, colophon, _explorer(out)),
+            contents.page(subjects, strips, drawn, colophon, _explorer(out)),
             out / "index.html",
         )
     return index, [out / one.path.name for one in drawn]
@@ -101,21 +97,17 @@ def _explorer(out: Path) -> str:
     return next((address for address in near if (out / address).is_file()), "")
 
 
-def _left_behind(exhibit: Exhibit, source: Source, preset: str, unit: str, file: Path) -> bool:
+def _left_behind(exhibit: Exhibit, subject: Subject, file: Path) -> bool:
     """Put what a training left behind into a file; tell whether there is anything.
 
     There is not of a run that was stopped in its first epoch, or trained without pictures.
     """
+    source = subject.source
     if exhibit.number == 1:
         lines = [line.flat() for line in source.metrics]
         if lines:
-            curves.losses(
-                lines,
-                file,
-                f"{source.family} · {preset}",
-                unit,
-                about(shlex.split(source.training), source.model),
-            )
+            title, said = f"{source.family} · {subject.header.preset}", shlex.split(source.training)
+            curves.losses(lines, file, title, subject.model.unit, about(said, source.model))
         return bool(lines)
     if source.by_epoch.exists():
         file.write_bytes(read_bytes(source.by_epoch, page.LARGEST, "resume the run to have it drawn again"))

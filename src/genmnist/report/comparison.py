@@ -17,6 +17,7 @@ from genmnist.evaluation.document import Basis, EvaluationDocument
 from genmnist.figures import curves
 from genmnist.figures.curves import Chart
 from genmnist.registry import FAMILIES
+from genmnist.runs.documents import quoted_loss
 from genmnist.runs.folder import Run
 
 Rows = dict[str, dict[str, Any]]
@@ -111,14 +112,11 @@ def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
 def _course(run: Run) -> tuple[str, list[dict[str, float]]]:
     """Return what the loss of a run is called, and how it went, as `curves.compare` takes it.
 
-    Where there is an ELBO it is that, which two runs share whatever weights their objectives have. Epochs are
-    not said: the last of a run may be a part of one.
+    Epochs are not said: the last of a run may be a part of one.
     """
     name, batch, course = "validation loss", run.config.recipe.get("batch_size", 1), []
     for line in run.metrics:
-        loss = line.val_loss
-        if line.losses.keys() >= {"reconstruction", "kl"}:
-            name, loss = "negative ELBO", line.losses["reconstruction"] + line.losses["kl"]
+        name, loss = quoted_loss(line.flat())
         course.append(
             {"steps": line.step, "images seen": line.step * batch, "seconds": line.seconds, name: loss}
         )

@@ -17,17 +17,7 @@ from genmnist.registry import FAMILIES
 from genmnist.report import measured
 from genmnist.report.glossary import GLOSSARY
 from genmnist.report.page import Page, Picture, Section
-from genmnist.report.sources import Source
-from genmnist.runs.documents import ModelHeader
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What the figures of one family are drawn from."""
-
-    model: Any
-    seed: int
-    test: Dataset | None = None  # where a figure is measured on real images
+from genmnist.report.sources import Subject
 
 
 @dataclass(frozen=True)
@@ -60,13 +50,13 @@ class Exhibit:
         """Return whose model it shows."""
         return self.words[1]
 
-    def command(self, source: Source, seed: int, labels: Sequence[int], data: Sequence[str]) -> str:
+    def command(self, subject: Subject, data: Sequence[str]) -> str:
         """Return the whole command, as people type it."""
-        words = [",".join(map(str, labels)) if word == _LABELS else word for word in self.words]
+        asked = ",".join(map(str, labels(subject.model)))
+        words = [asked if word == _LABELS else word for word in self.words]
+        words += ["--model", subject.source.model, "--seed", str(subject.seed), "--out", self.file]
         data = data if self.words[0] in ("traverse", "interpolate", "reconstruct") else ()
-        return shlex.join(
-            ["genmnist", *words, "--model", source.model, "--seed", str(seed), "--out", self.file, *data]
-        )
+        return shlex.join(["genmnist", *words, *data])
 
 
 @dataclass(frozen=True)
@@ -292,9 +282,7 @@ def strip(subject: Subject) -> Drawing:
 
 
 def page(
-    sources: Mapping[str, Source],
-    headers: Mapping[str, ModelHeader],
-    parameters: Mapping[str, int],
+    subjects: Mapping[str, Subject],
     strips: Mapping[str, Path],
     drawn: Sequence[Drawn],
     colophon: Mapping[str, str],
@@ -303,9 +291,7 @@ def page(
     """Put the page together: pictures first, then numbers, then words.
 
     Args:
-        sources: where the model of each family comes from.
-        headers: what their files say of themselves.
-        parameters: how many each has.
+        subjects: the model of each family.
         strips: a few samples of each.
         drawn: the figures.
         colophon: the machine and the versions.
@@ -314,7 +300,7 @@ def page(
     Raises:
         GenmnistError: the metrics or the evaluation of a run are damaged.
     """
-    found = {family: one for family in sources if (one := sources[family].evaluation)}
+    found = {family: one for family, subject in subjects.items() if (one := subject.source.evaluation)}
     lines = {family: {line.name: line for line in tables.lines(one)} for family, one in found.items()}
 
     def picture(one: Drawn) -> Picture:
@@ -330,19 +316,19 @@ def page(
         for family, path in strips.items()
     ]
     sections = []
-    for family in sources:
+    for family in subjects:
         title, own = _capital(FAMILIES[family].title), [one for one in drawn if one.exhibit.family == family]
         pictures = [picture(one) for one in own if one.exhibit.number]
         sections.append(Section(title, FAMILIES[family].story, pictures))
     more = [picture(one) for one in drawn if not one.exhibit.number]
     sections.append(Section("More pictures", "", more))
-    sections.append(measured.section(sources, headers, parameters, found))
+    sections.append(measured.section(subjects, found))
     lead = (
         "Handwritten digits that no hand wrote, by three kinds of generative model that learned from MNIST. "
         "Below are the eight figures of the reference report, a course report whose experiments genmnist "
         "repeats, each with what it shows and the command behind it; then a number beside every claim."
     )
-    runs = [sources[family].model for family in sources if sources[family].run]
+    runs = [subject.source.model for subject in subjects.values() if subject.source.run]
     command = shlex.join(["genmnist", "explore", *runs])
     words = "Play with these models in the explorer" if explorer else f"To play with these models: {command}"
     further = (words, explorer)

@@ -9,28 +9,21 @@ from genmnist.evaluation import document, published, tables
 from genmnist.evaluation.document import EvaluationDocument
 from genmnist.report import claims
 from genmnist.report.page import Section, Table
-from genmnist.report.sources import Source, card_row
-from genmnist.runs.documents import ModelHeader
+from genmnist.report.sources import Subject, card_row
+from genmnist.runs.documents import quoted_loss
 from genmnist.runs.find import WEIGHTS
 
 Evaluations = Mapping[str, EvaluationDocument]  # by family
 
 
-def section(
-    sources: Mapping[str, Source],
-    headers: Mapping[str, ModelHeader],
-    parameters: Mapping[str, int],
-    found: Evaluations,
-) -> Section:
+def section(subjects: Mapping[str, Subject], found: Evaluations) -> Section:
     """Return what was measured; see `genmnist.report.contents.page`."""
     items = []
     if found:
         items = [_headlines(found), *_comparisons(found), _claims(found), *_likelihoods()]
-    items.append(_trained(sources, headers, parameters))
-    missing = {name: source for name, source in sources.items() if name not in found}
-    asks = (
-        f"genmnist evaluate {name} --model {shlex.quote(source.model)}" for name, source in missing.items()
-    )
+    items.append(_trained(subjects))
+    missing = {name: subject.source.model for name, subject in subjects.items() if name not in found}
+    asks = (f"genmnist evaluate {name} --model {shlex.quote(model)}" for name, model in missing.items())
     text = f"Not measured yet: {', '.join(missing)}. To have it here: {', '.join(asks)}." if missing else ""
     return Section("What was measured", text, items)
 
@@ -75,19 +68,15 @@ def _claims(found: Evaluations) -> Table:
     )
 
 
-def _trained(
-    sources: Mapping[str, Source], headers: Mapping[str, ModelHeader], parameters: Mapping[str, int]
-) -> Table:
+def _trained(subjects: Mapping[str, Subject]) -> Table:
     rows = []
-    for family, source in sources.items():
-        metrics = headers[family].metrics
-        loss, kind = metrics.get("val_loss"), "validation loss"
-        if metrics.keys() >= {"val_reconstruction", "val_kl"}:  # whatever weights the objective has
-            loss, kind = metrics["val_reconstruction"] + metrics["val_kl"], "negative ELBO"
+    for family, subject in subjects.items():
+        metrics, weights = subject.header.metrics, subject.model.parameters()
+        kind, loss = quoted_loss(metrics)
         amounts = (_count(metrics.get(name)) for name in ("step", "seconds"))
         last = "—" if loss is None else f"{kind} {loss:.5g}"
-        model = f"{headers[family].preset} ({source.model})"
-        rows.append([family, model, f"{parameters[family]:,}", *amounts, last])
+        model = f"{subject.header.preset} ({subject.source.model})"
+        rows.append([family, model, f"{sum(weight.numel() for weight in weights):,}", *amounts, last])
     heads = ["family", "preset", "parameters", "steps", "seconds", "in the end"]
     note = (
         "The negative ELBO is in nats an image; the validation loss of diffusion is a squared error a pixel."

@@ -8,15 +8,19 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from genmnist.errors import UsageError
 from genmnist.evaluation import document
 from genmnist.evaluation.document import EvaluationDocument
 from genmnist.families import Family
 from genmnist.registry import FAMILIES
-from genmnist.runs.documents import EpochMetrics, read_metrics
+from genmnist.runs.documents import EpochMetrics, ModelHeader, read_metrics
 from genmnist.runs.find import WEIGHTS, find
 from genmnist.runs.folder import Run
+
+if TYPE_CHECKING:
+    from genmnist.data import Dataset
 
 
 def families() -> dict[str, Family]:
@@ -59,6 +63,17 @@ class Source:
         """Return what `genmnist evaluate` measured, if it did. Raises GenmnistError if it is damaged."""
         path = self.run.evaluation_file if self.run else WEIGHTS / f"{self.family}.json"
         return document.read(path) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model of the report, and what its figures are drawn from."""
+
+    source: Source
+    header: ModelHeader  # what its file says of it
+    model: Any
+    seed: int
+    test: Dataset | None = None  # where a figure is measured on real images
 
 
 def card_row(name: str, row: str) -> str:

@@ -192,6 +192,16 @@ class Summary(msgspec.Struct, kw_only=True, frozen=True):
     metrics: dict[str, int | float]
 
 
+def quoted_loss(metrics: Mapping[str, Any]) -> tuple[str, Any]:
+    """Return the name of the loss by which a model is quoted, and its value, if these metrics have it.
+
+    Where there is an ELBO it is that, which two runs share whatever weights their objectives have.
+    """
+    if metrics.keys() >= {"val_reconstruction", "val_kl"}:
+        return "negative ELBO", metrics["val_reconstruction"] + metrics["val_kl"]
+    return "validation loss", metrics.get("val_loss")
+
+
 def read_metrics(path: Path) -> list[EpochMetrics]:
     """Return the metrics of every epoch in a file, none if it is not there.
 

@@ -49,11 +49,11 @@ def bundled(family: str, name: str = "") -> Path:
     return path
 
 
-def latest(family: str, variant: str = "", root: Path | None = None) -> Run | None:
+def latest(family: str, variant: str = "") -> Run | None:
     """Return the latest finished run of a family, or of a variant of it, under `runs/`, if there is one."""
-    root, described = root or ROOT, FAMILIES[family]
+    described = FAMILIES[family]
     # A variant had a folder of its own before.
-    folders = [root / family, *([root / f"{family}-{variant}"] if variant else [])]
+    folders = [ROOT / family, *([ROOT / f"{family}-{variant}"] if variant else [])]
     summaries = [path for folder in folders for path in folder.glob("*/summary.json")]
     for path in sorted(summaries, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         run = Run(path.parent)
