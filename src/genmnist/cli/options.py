@@ -359,7 +359,7 @@ def with_options(
     parameters = dress([*parameters, *(_keyword(*one) for one in shared)], panel)
 
     @functools.wraps(command)
-    def expanded(context: typer.Context, **given: Any) -> None:
+    def expanded(context: Any, **given: Any) -> None:
         quiet, as_json, _ = (given.pop(name) for name in ("quiet", "as_json", "plugin"))
         output = Output(context.command_path.removeprefix("genmnist "), as_json, quiet)
         given |= {"output": output} | ({"context": context} if "context" in asked else {})
