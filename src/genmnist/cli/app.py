@@ -61,8 +61,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[Family], Callable[..., None]]] | Calla
     "doctor": doctor.doctor,
     "new": new.new,
 }
-
-
 _BY_FAMILY = {name: entry for name, entry in _COMMANDS.items() if isinstance(entry, tuple)}
 
 
