@@ -30,7 +30,7 @@ from genmnist import api
 from genmnist.data import load
 from genmnist.device import choose_device, describe_machine
 from genmnist.evaluation import distances
-from genmnist.figures import curves
+from genmnist.figures.curves import Chart, Panel
 from genmnist.models import ByClassifier, Diffusion, Model
 
 _CFG = (-1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
@@ -52,12 +52,21 @@ class Row(NamedTuple):
     precision: float
     recall: float
 
-    def shown(self) -> dict[str, float]:
-        """Return what the figure shows."""
-        return {
-            "distance": self.ratio, "label kept": self.kept, "precision": self.precision,
-            "recall": self.recall,
-        }  # fmt: skip
+
+def chart(found: dict[str, list[Row]]) -> Chart:
+    """Return what a strength changes: a column a name, distances above, shares below."""
+
+    def lines(rows: list[Row], **names: str) -> dict[str, tuple[list[float], list[float]]]:
+        strengths = [row.strength for row in rows]
+        return {name: (strengths, [getattr(row, field) for row in rows]) for field, name in names.items()}
+
+    above = [
+        Panel(lines(rows, ratio="distance"), "strength", "distance / floor", name, log=True)
+        for name, rows in found.items()
+    ]
+    shares = {"kept": "label kept", "precision": "precision", "recall": "recall"}
+    below = [Panel(lines(rows, **shares), "strength", "share", shares=True) for rows in found.values()]
+    return Chart([above, below])
 
 
 def trained_judge(path: Path | None, epochs: int = 8) -> nn.Module:
@@ -153,13 +162,10 @@ def main() -> None:
         draw = functools.partial(beyond, model, weaker, way)
         auto[family] = sweep("w", _BEYOND, draw)
     if options.figure:
-        panels = {"classifier-free (cfg), by w": free}
-        panels |= {f"classifier (ddpm, {name}), by s": rows for name, rows in steered.items()}
-        panels |= {f"a weaker model ({family}), by w": rows for family, rows in auto.items()}
-        curves.tradeoffs(
-            {name: [(row.strength, row.shown()) for row in rows] for name, rows in panels.items()},
-            options.figure,
-        )
+        found = {"classifier-free (cfg), by w": free}
+        found |= {f"classifier (ddpm, {name}), by s": rows for name, rows in steered.items()}
+        found |= {f"a weaker model ({family}), by w": rows for family, rows in auto.items()}
+        chart(found).save(options.figure)
 
 
 if __name__ == "__main__":

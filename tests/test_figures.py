@@ -17,6 +17,7 @@ from torch import Tensor
 from genmnist.diffusion.samplers import Step
 from genmnist.errors import UsageError
 from genmnist.figures import animation, curves, export, grid, latent, progress, reverse
+from genmnist.figures.curves import Chart, Panel
 from genmnist.figures.style import LOOK, STYLES, Look, about, font
 
 SHAPES = [(28, 28), (20, 20), (32, 32, 3), (64, 64, 3), (20, 64), (9, 5, 3), (1, 1)]
@@ -360,9 +361,8 @@ def test_curves_are_drawn_of_whole_numbers_and_others(tmp_path: Path) -> None:
         curves.compare({"a": ("vae", "val_loss", seen), "b": ("ddpm", "val_loss", seen)}).save(
             tmp_path / "compare.png"
         ),
-        curves.tradeoffs(
-            {"w": [(0, {"distance": 2.0, "recall": 0.5}), (3.5, {"distance": 1.0, "recall": 0.4})]},
-            tmp_path / "tradeoffs.png",
+        Chart([[Panel({"recall": ([0, 3.5], [0.5, 0.4])}, "w", "share", log=True, shares=True)]]).save(
+            tmp_path / "panel.png"
         ),
     ]
     for file in files:

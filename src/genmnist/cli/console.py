@@ -105,7 +105,7 @@ class Output:
     def progress(self, what: str, total: int) -> Iterator[Callable[..., None]]:
         """Show progress; yields a function to call with how much is done, a remark, and another total."""
         if not self.errors.is_terminal or self.quiet:
-            yield _Lines(self.errors, what, total)
+            yield _lines(self.errors, what, total)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -125,19 +125,17 @@ class Output:
                 self._live = None
 
 
-class _Lines:
-    """Progress for logs and pipes: a plain line every few seconds."""
+def _lines(console: Console, what: str, total: int) -> Callable[..., None]:
+    """Return progress for logs and pipes: a plain line every few seconds."""
+    last = time.monotonic()
 
-    def __init__(self, console: Console, what: str, total: int) -> None:
-        self.console, self.what, self.total = console, what, total
-        self.last = time.monotonic()
+    def advance(done: int, remark: str = "", total: int = total) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_EVERY:
+            last = time.monotonic()
+            console.print(_shown(f"{what} {done:,}/{total:,} {remark}".rstrip()), soft_wrap=True)
 
-    def __call__(self, done: int, remark: str = "", total: int | None = None) -> None:
-        self.total = total or self.total
-        if time.monotonic() - self.last >= _LINE_EVERY:
-            self.last = time.monotonic()
-            text = f"{self.what} {done:,}/{self.total:,} {remark}".rstrip()
-            self.console.print(_shown(text), soft_wrap=True)
+    return advance
 
 
 def _shown(text: str, before: str = "") -> Text:

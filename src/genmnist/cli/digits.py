@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from genmnist.models import Generator
-
-_OF_DATA = {field.name for field in fields(opt.Data)}
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,7 @@ class Start(opt.Data):
         if self.image is not None:
             output.note(image=str(self.image))
             return torch.from_numpy(centred.digit(self.image, model.shape))
-        given = {name: value for name, value in self.given().items() if name in _OF_DATA}
-        test = find_data(model.trained, **given).test
+        test = find_data(model.trained, **self.given()).test
         if self.digit is None:
             number = seed % len(test)
             output.note(digit=int(test.labels[number]))

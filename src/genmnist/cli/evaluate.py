@@ -9,7 +9,7 @@ import platformdirs
 import typer
 
 from genmnist.cli import options as opt
-from genmnist.cli import shell_completion, values
+from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.cli.request import Weaker
 from genmnist.errors import UsageError
@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work: rougher numbers in a minute.")]
 Features = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODEL",
-        help="Measure in the features of a classifier of your own: a run or a file of `train classifier`.",
-        show_default="those of the classifier that ships, which knows digits",
-        autocompletion=shell_completion.models,
+    opt.which_model(
+        "Measure in the features of a classifier of your own: a run or a file of `train classifier`.",
+        "those of the classifier that ships, which knows digits",
     ),
 ]
+
+
+def _folder_option(default: str) -> Any:
+    return typer.Option(
+        metavar="FOLDER", help="The folder for evaluation.json and its figures.", show_default=default
+    )
 
 
 def command(family: Family) -> Callable[..., None]:
@@ -61,14 +65,7 @@ def command(family: Family) -> Callable[..., None]:
             ),
         ] = None,
         features: Features = None,
-        out: Annotated[
-            Path | None,
-            typer.Option(
-                metavar="FOLDER",
-                help="The folder for evaluation.json and its figures.",
-                show_default="the run's, else one under the user's data",
-            ),
-        ] = None,
+        out: Annotated[Path | None, _folder_option("the run's, else one under the user's data")] = None,
         how: dict[str, Any],
         weaker: Weaker,
         look: opt.Look,
@@ -144,14 +141,7 @@ def _samples(
     ],
     *,
     features: Features = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="The folder for evaluation.json and its figures.",
-            show_default="one under the user's data",
-        ),
-    ] = None,
+    out: Annotated[Path | None, _folder_option("one under the user's data")] = None,
     data: opt.FirstData,
     look: opt.Look,
     device: opt.Device = "auto",
@@ -163,7 +153,7 @@ def _samples(
     if not file.exists():
         raise UsageError(f"there is no file {file}: name an .npz file with an array `images`, or a folder")
     own = find("classifier", features) if features else None
-    given = dict(data.given())
+    given = data.given()
 
     from genmnist.data import arrays, load
     from genmnist.device import choose_device, describe_machine

@@ -50,14 +50,25 @@ def _folder(value: Path | None) -> Path | None:
     return value
 
 
+def which_model(about: str, default: str | bool, *names: str, panel: str | None = None) -> Any:
+    """Return an option that says which model, by a file, a run or a name."""
+    completion = shell_completion.models
+    return typer.Option(
+        *names,
+        metavar="MODEL",
+        help=about,
+        show_default=default,
+        autocompletion=completion,
+        rich_help_panel=panel,
+    )
+
+
 Model = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODEL",
-        help="A .safetensors file, a run folder, `latest`, `bundled` or `bundled:NAME`.",
-        show_default="the latest finished run under runs/, else bundled",
-        autocompletion=shell_completion.models,
-        rich_help_panel=MODEL,
+    which_model(
+        "A .safetensors file, a run folder, `latest`, `bundled` or `bundled:NAME`.",
+        "the latest finished run under runs/, else bundled",
+        panel=MODEL,
     ),
 ]
 
@@ -285,7 +296,7 @@ class Data:
                     raise UsageError(f"`{name}` is for the images of a folder: name one by `data_dir`")
         elif self.dataset is not None:
             raise UsageError("`dataset` and `data_dir` are two ways to say one thing: give one of them")
-        return vars(self)
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(Data)}
 
 
 @dataclass(frozen=True)

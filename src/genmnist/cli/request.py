@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 import typer
 
 from genmnist.cli import options as opt
-from genmnist.cli import shell_completion, values
+from genmnist.cli import values
 from genmnist.cli.console import Output
 from genmnist.errors import UsageError
 from genmnist.families import Family
@@ -46,11 +46,9 @@ class Request:
     ] = 0.0
     classifier: Annotated[
         str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Which one: a file or a run of `train classifier --noisy`, `latest` or `bundled`.",
-            show_default="the latest finished run, else bundled",
-            autocompletion=shell_completion.models,
+        opt.which_model(
+            "Which one: a file or a run of `train classifier --noisy`, `latest` or `bundled`.",
+            "the latest finished run, else bundled",
         ),
     ] = None
 
@@ -97,12 +95,10 @@ class Weaker:
 
     weaker: Annotated[
         str | None,
-        typer.Option(
+        opt.which_model(
+            "The weaker model that --autoguidance goes beyond: smaller, or trained for less long.",
+            _WEAKER,
             "--guide",
-            metavar="MODEL",
-            help="The weaker model that --autoguidance goes beyond: smaller, or trained for less long.",
-            show_default=_WEAKER,
-            autocompletion=shell_completion.models,
         ),
     ] = None
 

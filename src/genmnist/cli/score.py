@@ -32,12 +32,11 @@ class _Common(opt.Common):
 
     model: Annotated[
         str,
-        typer.Option(
-            metavar="MODEL",
-            help="A .safetensors file, a run folder, `latest` or `bundled:NAME`: a ddpm or a cfg with the "
-            "target categorical.",
-            autocompletion=shell_completion.models,
-            rich_help_panel=MODEL,
+        opt.which_model(
+            "A .safetensors file, a run folder, `latest` or `bundled:NAME`: a ddpm or a cfg with the target "
+            "categorical.",
+            True,
+            panel=MODEL,
         ),
     ] = "bundled:likelihood"
 

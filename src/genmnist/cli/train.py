@@ -69,15 +69,13 @@ def command(family: Family) -> Callable[..., None]:
         ] = None,
         start: Annotated[
             str | None,
-            typer.Option(
-                "--from",
-                metavar="MODEL",
-                help="Go on from the weights of a model: "
+            opt.which_model(
+                "Go on from the weights of a model: "
                 + "".join(f"`{name}`, " for name in family.sources)
                 + "a file, a run folder, `latest`, `bundled` or `bundled:NAME`.",
-                show_default=next(iter(family.sources), "random weights"),
-                autocompletion=shell_completion.models,
-                rich_help_panel=RUN,
+                next(iter(family.sources), "random weights"),
+                "--from",
+                panel=RUN,
             ),
         ] = None,
         out: Annotated[

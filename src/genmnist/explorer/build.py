@@ -158,15 +158,14 @@ def _evaluations(found: Mapping[str, Source]) -> dict[str, Any]:
     """Return what the page shows of evaluations, by family."""
     measured = {}
     for family, source in found.items():
-        document = source.evaluation
-        if document and document.samples and document.sharpness:
-            samples, sharpness = document.samples, document.sharpness
+        if document := source.evaluation:
+            samples = document.samples
             measured[family] = {
                 "num": samples.num,
                 "frechet": msgspec.to_builtins(samples.images.frechet),
                 "real": samples.real.frechet.value,
-                "sharpness": (sharpness.images, sharpness.real),
-                "guidance_sweep": msgspec.to_builtins(document.guidance_sweep or ()),
+                "sharpness": (document.sharpness.images, document.sharpness.real),
+                "guidance_sweep": msgspec.to_builtins(document.guidance_sweep),
             }
     return measured
 

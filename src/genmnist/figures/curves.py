@@ -186,26 +186,3 @@ def compare(runs: Mapping[str, tuple[str, str, Sequence[dict[str, Any]]]]) -> Ch
     kinds = sorted({(family, loss) for family, loss, _ in runs.values()})
     rows = [[panel(*kind, "images seen"), panel(*kind, "seconds")] for kind in kinds]
     return Chart(rows)
-
-
-def tradeoffs(
-    found: Mapping[str, Sequence[tuple[float | int, dict[str, float]]]],
-    path: str | Path,
-    xlabel: str = "strength",
-) -> Path:
-    """Draw what a strength changes: a column a name, its `distance` above, shares between 0 and 1 below.
-
-    Raises:
-        GenmnistError: the file cannot be written.
-    """
-
-    def panel(title: str, rows: Sequence[tuple[float | int, dict[str, float]]], distance: bool) -> Panel:
-        names = [name for name in rows[0][1] if (name == "distance") == distance]
-        lines = {name: ([x for x, _ in rows], [values[name] for _, values in rows]) for name in names}
-        if distance:
-            return Panel(lines, xlabel, "distance / floor", title, log=True)
-        return Panel(lines, xlabel, "share", shares=True)
-
-    return Chart(
-        [[panel(name, rows, above) for name, rows in found.items()] for above in (True, False)]
-    ).save(path)
