@@ -72,10 +72,9 @@ def _average(
     Run.open(run)
     own = find("classifier", features) if features else None
 
-    from genmnist.device import choose_device
     from genmnist.training import lengths
 
-    opt.compute_with(threads, choose_device(device).type)
+    opt.compute_on(device, threads)
     with output.progress("judging", 1000) as advance:
         found = lengths.compare(
             run,

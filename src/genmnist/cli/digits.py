@@ -31,7 +31,6 @@ class Start(opt.Data):
             help="A picture of a digit, dark on light or light on dark; it is cut out and centred as MNIST's "
             "were.",
             show_default=False,
-            rich_help_panel="The digit",
         ),
     ] = None
     digit: Annotated[
@@ -40,7 +39,6 @@ class Start(opt.Data):
             metavar="LABEL",
             help="A real test digit of this label, by number or name; the seed says which.",
             show_default="any",
-            rich_help_panel="The digit",
         ),
     ] = None
 

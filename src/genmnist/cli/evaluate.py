@@ -156,20 +156,18 @@ def _samples(
     given = data.given()
 
     from genmnist.data import arrays, load
-    from genmnist.device import choose_device, describe_machine
+    from genmnist.device import describe_machine
     from genmnist.evaluation import distances, suite
     from genmnist.version import versions
 
-    place = choose_device(device)
-    opt.compute_with(threads, place.type)
+    place = opt.compute_on(device, threads)
     images, labels, assumed = arrays.read(file)
     for sentence in assumed:
         output.say(f"{file}: {sentence}")
     output.note(assumed=assumed)
     suite.check_enough(len(images))
     classifier = own_classifier(own, device)
-    bundled = distances.bundled_features
-    space = distances.own_features(classifier) if classifier else bundled(place)
+    space = distances.own_features(classifier) if classifier else distances.bundled_features(place)
     name = given.pop("dataset") or "mnist"
     splits = load(name, **given).validated_on_test()  # whoever drew them may have seen every training image
     with _stages(output) as watch:

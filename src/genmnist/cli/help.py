@@ -17,6 +17,15 @@ from genmnist.cli.values import joined, reader, text
 RUN, NETWORK, TRAINING, SAMPLING = "The run", "What the model is", "How it is trained", "How to sample"
 MODEL, FIGURE, DEVICE, MESSAGES = "Model and data", "How it looks", "Device and speed", "Messages"
 _LAST = (RUN, NETWORK, TRAINING, SAMPLING, MODEL, FIGURE, DEVICE, MESSAGES)
+# The options that stand in the same panel in every command; the others stand in that of the command's own.
+_PANELS = {
+    "The digit": ("image", "digit"),
+    MODEL: ("model", "dataset", "data_dir", "image_size", "colour", "plugin"),
+    FIGURE: ("style", "scale", "title", "bounce"),
+    DEVICE: ("batch_size", "device", "precision", "threads", "compiled", "deterministic"),
+    MESSAGES: ("quiet", "as_json"),
+}
+_PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}
 _METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH", bool: ""}
 
 # Options that take several values: `--label 3 8` is `--label 3,8`.
@@ -92,5 +101,5 @@ def _dress(parameter: inspect.Parameter, panel: str) -> tuple[inspect.Parameter,
     if isinstance(info, ArgumentInfo):
         panel = "Arguments"  # which stand in a panel of their own, whatever its name
     info.help = (info.help or "").replace("[", "\\[")  # or it would be taken for markup
-    info.rich_help_panel = info.rich_help_panel or panel
+    info.rich_help_panel = info.rich_help_panel or _PANEL_OF.get(parameter.name, panel)
     return parameter.replace(annotation=Annotated[annotation, info]), info.rich_help_panel

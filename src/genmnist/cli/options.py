@@ -17,7 +17,7 @@ import typer
 from genmnist import distributed
 from genmnist.cli import shell_completion
 from genmnist.cli.console import Output
-from genmnist.cli.help import DEVICE, FIGURE, MESSAGES, MODEL, NETWORK, SAMPLING, TRAINING, dress
+from genmnist.cli.help import NETWORK, SAMPLING, TRAINING, dress
 from genmnist.cli.values import number, one_of, text
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
@@ -29,6 +29,8 @@ from genmnist.registry import DATASETS, SAMPLERS
 from genmnist.runs.find import Found, find
 
 if TYPE_CHECKING:
+    import torch
+
     from genmnist.distributed import Ranks
     from genmnist.drawing import Drawing
     from genmnist.models import Model as AnyModel
@@ -68,7 +70,6 @@ Model = Annotated[
     which_model(
         "A .safetensors file, a run folder, `latest`, `bundled` or `bundled:NAME`.",
         "the latest finished run under runs/, else bundled",
-        panel=MODEL,
     ),
 ]
 
@@ -79,7 +80,6 @@ def _dataset_option(default: str) -> Any:
         show_default=default,
         callback=_dataset,
         autocompletion=shell_completion.among(DATASETS.names),
-        rich_help_panel=MODEL,
     )
 
 
@@ -89,7 +89,6 @@ DataDir = Annotated[
         metavar="FOLDER",
         help="A folder of IDX files, or of images with a subfolder a class.",
         callback=_folder,
-        rich_help_panel=MODEL,
     ),
 ]
 ImageSize = Annotated[
@@ -99,7 +98,6 @@ ImageSize = Annotated[
         show_default="as they are",
         min=4,
         max=1024,
-        rich_help_panel=MODEL,
     ),
 ]
 Colour = Annotated[
@@ -108,7 +106,6 @@ Colour = Annotated[
         "--colour/--grey",
         help="Read the images of a folder in colour, or in grey.",
         show_default="as they are",
-        rich_help_panel=MODEL,
     ),
 ]
 Plugin = Annotated[
@@ -117,7 +114,6 @@ Plugin = Annotated[
         metavar="FILE|MODULE",
         help="A Python file or module with networks, schedules, samplers, data sets or families of your own.",
         show_default=False,
-        rich_help_panel=MODEL,
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Fixes everything random.", min=0, max=2**63 - 1)]
@@ -127,7 +123,6 @@ BatchSize = Annotated[
         help="How many to draw at a time; changes nothing else, but for rounding.",
         min=1,
         max=65536,
-        rich_help_panel=DEVICE,
     ),
 ]
 Device = Annotated[
@@ -136,7 +131,6 @@ Device = Annotated[
         help="auto, cpu, cuda, cuda:N or mps.",
         callback=check_device,
         autocompletion=shell_completion.among(lambda: ("auto", "cpu", "cuda", "mps")),
-        rich_help_panel=DEVICE,
     ),
 ]
 Precision = Annotated[
@@ -145,7 +139,6 @@ Precision = Annotated[
         help="auto, float32, bfloat16 or float16.",
         callback=check_precision,
         autocompletion=shell_completion.among(lambda: ("auto", "float32", "bfloat16", "float16")),
-        rich_help_panel=DEVICE,
     ),
 ]
 Threads = Annotated[
@@ -155,26 +148,29 @@ Threads = Annotated[
         show_default="the fastest number, looked for now and then",
         min=1,
         max=1024,
-        rich_help_panel=DEVICE,
     ),
 ]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=MESSAGES)
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on standard output.", rich_help_panel=MESSAGES)
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 _held = contextlib.ExitStack()  # what the command that runs has taken, given back at its end
 
 
-def compute_with(threads: int | None, kind: str) -> None:
-    """Compute with so many threads until the command ends; None: the fastest number, if it is a `cpu`."""
+def compute_on(device: str, threads: int | None) -> torch.device:
+    """Return a device, and compute with so many threads until the command ends.
+
+    Args:
+        device: its name.
+        threads: of a CPU; None: the fastest number.
+    """
+    from genmnist.device import choose_device
     from genmnist.threads import taking
 
-    if threads is not None or kind == "cpu":
+    place = choose_device(device)
+    if threads is not None or place.type == "cpu":
         _held.enter_context(taking(threads))
+    return place
 
 
 @dataclass(frozen=True)
@@ -198,7 +194,7 @@ class Common:
         from genmnist import api
 
         model = api.load_found(found, family, self.device, self.precision)
-        compute_with(self.threads, model.device.type)
+        compute_on(self.device, self.threads)
         output.say(f"model: {found.origin}")
         output.note(model=found.origin, seed=self.seed)
         return model
@@ -245,7 +241,6 @@ class Look(style.Look):
             help=f"The ground of figures: {' or '.join(style.STYLES)}.",
             parser=one_of("style", tuple(style.STYLES)),
             autocompletion=shell_completion.among(lambda: style.STYLES),
-            rich_help_panel=FIGURE,
         ),
     ] = "light"
     scale: Annotated[
@@ -255,12 +250,9 @@ class Look(style.Look):
             show_default="as a page has room",
             min=1,
             max=32,
-            rich_help_panel=FIGURE,
         ),
     ] = None
-    title: Annotated[
-        str, typer.Option(help="A line above.", show_default="the figure's own", rich_help_panel=FIGURE)
-    ] = ""
+    title: Annotated[str, typer.Option(help="A line above.", show_default="the figure's own")] = ""
 
 
 @dataclass(frozen=True)
@@ -273,7 +265,6 @@ class MovingLook(Look):
             "--bounce/--no-bounce",
             help="Run an animation back, too.",
             show_default="yes, but not into noise",
-            rich_help_panel=FIGURE,
         ),
     ] = None
 

@@ -28,11 +28,10 @@ def _report(
 
     sources(runs or [])  # says what is wrong before anything is drawn
 
-    from genmnist.device import choose_device
     from genmnist.report import build
     from genmnist.report.contents import EXHIBITS
 
-    opt.compute_with(threads, choose_device(device).type)
+    opt.compute_on(device, threads)
     with output.progress("drawing", len(EXHIBITS)) as advance:
         index, figures = build.report(runs or [], out, seed, device, given, advance)
     output.note(figures=[str(path) for path in figures])

@@ -12,7 +12,6 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
-from genmnist.cli.help import DEVICE, MODEL
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.evaluation import scores_document, tables
 from genmnist.evaluation.scores_document import ScoredDocument
@@ -36,7 +35,6 @@ class _Common(opt.Common):
             "A .safetensors file, a run folder, `latest` or `bundled:NAME`: a ddpm or a cfg with the target "
             "categorical.",
             True,
-            panel=MODEL,
         ),
     ] = "bundled:likelihood"
 
@@ -95,7 +93,6 @@ def _score(
             help="How many to measure at a time; changes nothing else.",
             min=1,
             max=65536,
-            rich_help_panel=DEVICE,
         ),
     ] = 16,
 ) -> None:

@@ -12,7 +12,7 @@ import typer
 from genmnist.cli import options as opt
 from genmnist.cli import shell_completion, values
 from genmnist.cli.console import Output
-from genmnist.cli.help import DEVICE, RUN
+from genmnist.cli.help import RUN
 from genmnist.distributed import leads, size
 from genmnist.errors import InterruptedRunError, UsageError
 from genmnist.families import Family, Preset, Recipe
@@ -117,7 +117,6 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option(
                 "--compile/--no-compile",
                 help="Run the step through torch.compile.",
-                rich_help_panel=DEVICE,
             ),
         ] = False,
         deterministic: Annotated[
@@ -125,7 +124,6 @@ def command(family: Family) -> Callable[..., None]:
             typer.Option(
                 "--deterministic",
                 help="Use only kernels that give the same bits each time; slower on a GPU.",
-                rich_help_panel=DEVICE,
             ),
         ] = False,
         output: Output,
