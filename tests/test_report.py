@@ -132,6 +132,14 @@ def test_printing_leaves_no_page_near_empty(browser: Browser, report: Path) -> N
         assert total / (261 * millimetre) <= sheets <= 1 + 1.3 * total / (261 * millimetre)
 
 
+def test_commands_are_given_the_data_that_the_page_was() -> None:
+    """In grey, too, which is no less an answer than colour."""
+    given = {"dataset": None, "data_dir": Path("my images"), "image_size": 28}
+    words = ["--data-dir", "my images", "--image-size", "28"]
+    for colour, word in ((True, ["--colour"]), (False, ["--grey"]), (None, [])):
+        assert build.options({**given, "colour": colour}) == [*words, *word]
+
+
 @pytest.mark.slow
 def test_runs_measured_otherwise_stand_apart(genmnist: Command, idx_folder: Path, vae_run: str) -> None:
     """A run on other data, by fewer samples: the page puts it into a table of its own."""

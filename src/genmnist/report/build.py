@@ -58,7 +58,7 @@ def report(
         test = find_data(model.trained, **data or {}).test if real else None
         subjects[family] = Subject(source, header, model.place(place), seed, test)
         _ = source.evaluation  # says what is wrong before anything starts
-    named = [word for name, value in (data or {}).items() if value for word in _option(name, value)]
+    named = options(data or {})
     drawn: list[Drawn] = []
     strips: dict[str, Path] = {}
     # Beside its place at first, so that a figure which cannot be drawn leaves an older report whole.
@@ -114,7 +114,12 @@ def _left_behind(exhibit: Exhibit, subject: Subject, file: Path) -> bool:
     return source.by_epoch.exists()
 
 
-def _option(name: str, value: object) -> list[str]:
-    if name == "colour":
-        return ["--colour" if value else "--grey"]
-    return [f"--{name.replace('_', '-')}", seen_from_here(str(value))]
+def options(data: Mapping[str, Any]) -> list[str]:
+    """Return data as the options by which a command is given them."""
+    words = []
+    for name, value in data.items():
+        if isinstance(value, bool):
+            words += ["--colour" if value else "--grey"]
+        elif value is not None:
+            words += [f"--{name.replace('_', '-')}", seen_from_here(str(value))]
+    return words
