@@ -87,13 +87,12 @@ def command(family: Family) -> Callable[..., None]:
 
         asked = ask(model, labels, request, weaker, chosen, common, output)
         real = bool(ends) or not (from_prior or labels)
-        splits = find_data(model.trained, **given) if real else None
+        test = find_data(model.trained, **given).test if real else None
         rows = {"both": 2, "all": 3}.get(space, 1)
         with output.progress("interpolating", rows + 1) as advance:
             drawn = drawing.interpolation(
-                model, asked,
-                splits.test if splits else None, space=space, pairs=pairs, points=points, path=path,
-                from_digits=ends, watch=advance,
+                model, asked, test, space=space, pairs=pairs, points=points, path=path, from_digits=ends,
+                watch=advance,
             )  # fmt: skip
         common.write(drawn, out, model, look, output)
 

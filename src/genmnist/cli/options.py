@@ -190,13 +190,18 @@ class Common:
             UsageError, GenmnistError: there is none, or it cannot be loaded.
         """
         found = found or find(family, self.model)  # says what is wrong before torch is imported
+        compute_on(self.device, self.threads)
+        model = self.open("model", family, found, output, self.precision)
+        output.note(seed=self.seed)
+        return model
 
+    def open(self, role: str, family: str | None, found: Found, output: Output, precision: str) -> Any:
+        """Load a model that was found, and say which it is. Raises GenmnistError if it cannot be loaded."""
         from genmnist import api
 
-        model = api.load_found(found, family, self.device, self.precision)
-        compute_on(self.device, self.threads)
-        output.say(f"model: {found.origin}")
-        output.note(model=found.origin, seed=self.seed)
+        model = api.load_found(found, family, self.device, precision)
+        output.say(f"{role}: {found.origin}")
+        output.note(**{role: found.origin})
         return model
 
     def ranks(self, model: AnyModel) -> Ranks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -17,7 +17,7 @@ from genmnist.runs.find import find
 
 if TYPE_CHECKING:
     from genmnist import models
-    from genmnist.models import Classifier, Diffusion, Generator, Guidance
+    from genmnist.models import Diffusion, Generator, Guidance
 
 # What labels are to a command, and what its help shows as their default.
 IN_TURN = "Which labels, by number or name, in turn: 7, or 3,1,4, or 0-9", "all"
@@ -68,14 +68,12 @@ class Request:
         """Return the classifier as a guide. Raises UsageError, GenmnistError if that cannot be."""
         if not self.classifier_guidance:
             return None
-        from genmnist import api
         from genmnist.models import ByClassifier
 
         found = find("classifier", self.classifier, variant="noisy")
-        output.say(f"classifier: {found.origin}")
-        output.note(classifier=found.origin, classifier_guidance=self.classifier_guidance)
         # In float32: in less, the gradient of an image depends a little on the images beside it.
-        classifier = cast("Classifier", api.load_found(found, "classifier", common.device, "float32"))
+        classifier = common.open("classifier", "classifier", found, output, "float32")
+        output.note(classifier_guidance=self.classifier_guidance)
         return ByClassifier(classifier, self.classifier_guidance)
 
 
@@ -112,13 +110,8 @@ class Weaker:
             if self.weaker is not None:
                 raise UsageError("`weaker` needs `autoguidance` beside it: how far to go beyond that model")
             return {}
-        from genmnist import api
-
         found = find(family, self.weaker or _WEAKER)
-        output.say(f"guide: {found.origin}")
-        output.note(guide=found.origin)
-        model = api.load_found(found, family, common.device, common.precision)
-        return {"weaker": cast("Diffusion", model)}
+        return {"weaker": common.open("guide", family, found, output, common.precision)}
 
 
 def ask(

@@ -88,11 +88,6 @@ class Disentanglement:
         """Return the mean of the gaps."""
         return sum(self.gaps.values()) / len(self.factors)
 
-    @property
-    def best(self) -> dict[str, int]:
-        """Return the latent factor that knows most about each factor of the images."""
-        return dict(zip(self.factors, self.information.argmax(1).tolist(), strict=True))
-
 
 def mutual_information_gap(
     codes: Float[Tensor, "n latent"], measured: Mapping[str, Tensor], bins: int = _BINS
