@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -129,30 +129,21 @@ class Tiles(Figure):
         left = margin + (math.ceil(max(map(length, beside))) if beside else 0)
         top = margin // 2 + line * bool(title) + line * bool(self.columns)
         size = max(left + body[0], math.ceil(length(title)) + 2 * margin) + margin // 2, top + body[1]
-        return size, (left, top), [*self._texts(body, (left, top), line, margin, gap, title, length)]
-
-    def _texts(
-        self,
-        body: tuple[int, int],
-        place: tuple[int, int],
-        line: int,
-        margin: int,
-        gap: int,
-        title: str,
-        length: Callable[[str], float],
-    ) -> Iterator[_Text]:
-        (left, top), (down, across) = place, self.images.shape[:2]
-        if title:
-            yield _Text(left + gap if not self.rows else margin, margin // 2 + line / 2, title, False, "l")
-        heads = top - line / 2
-        if self.corner:
-            yield _Text(left, heads, self.corner, False, "r")
+        (down, across), heads = self.images.shape[:2], top - line / 2
         pitch = (body[0] - gap) / across, (body[1] - gap) / down
+        written = []
+        if title:
+            start = margin if self.rows else left + gap
+            written.append(_Text(start, margin // 2 + line / 2, title, False, "l"))
+        if self.corner:
+            written.append(_Text(left, heads, self.corner, False, "r"))
         for number, text in enumerate(self.columns):
-            head = _cut(text, pitch[0], length)
-            yield _Text(left + gap / 2 + (number + 0.5) * pitch[0], heads, head, True, "m")
+            middle = left + gap / 2 + (number + 0.5) * pitch[0]
+            written.append(_Text(middle, heads, _cut(text, pitch[0], length), True, "m"))
         for number, text in enumerate(self.rows):
-            yield _Text(left, top + gap / 2 + (number + 0.5) * pitch[1], text, number in self.faint, "r")
+            middle = top + gap / 2 + (number + 0.5) * pitch[1]
+            written.append(_Text(left, middle, text, number in self.faint, "r"))
+        return size, (left, top), written
 
 
 def grid(
