@@ -361,8 +361,9 @@ def test_curves_are_drawn_of_whole_numbers_and_others(tmp_path: Path) -> None:
         curves.compare({"a": ("vae", "val_loss", seen), "b": ("ddpm", "val_loss", seen)}).save(
             tmp_path / "compare.png"
         ),
-        Chart([[Panel({"recall": ([0, 3.5], [0.5, 0.4])}, "w", "share", log=True, shares=True)]]).save(
-            tmp_path / "panel.png"
+        Chart([[Panel({"": ([0, 3.5], [2, 1])}, "w", "distance", log=True)]]).save(tmp_path / "log.png"),
+        Chart([[Panel({"": ([0, 3.5], [0.5, 0.4])}, "w", "share", shares=True)]]).save(
+            tmp_path / "shares.png"
         ),
     ]
     for file in files:
