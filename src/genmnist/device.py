@@ -172,7 +172,6 @@ def computing(
     """
     import torch
 
-    random_before = torch.get_rng_state()
     workspace_before = os.environ.get(_WORKSPACE)
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     warn_before = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -182,10 +181,10 @@ def computing(
         os.environ.setdefault(_WORKSPACE, ":4096:8")  # without which torch refuses to multiply on a GPU
         torch.use_deterministic_algorithms(True)
     try:
-        with taking(None if balanced else threads or torch.get_num_threads()):
+        number = None if balanced else threads or torch.get_num_threads()
+        with torch.random.fork_rng(devices=()), taking(number):
             yield
     finally:
-        torch.set_rng_state(random_before)
         torch.set_flush_denormal(flushed)
         if deterministic:  # or leave it alone: the call imports a compiler, which takes seconds
             torch.use_deterministic_algorithms(deterministic_before, warn_only=warn_before)

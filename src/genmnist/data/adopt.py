@@ -244,8 +244,7 @@ def _is_array(value: object) -> bool:
 def _numpy(value: Any) -> npt.NDArray[Any]:
     if isinstance(value, torch.Tensor):
         host = value.detach().cpu()
-        array: npt.NDArray[Any] = (host.float() if host.dtype == torch.bfloat16 else host).numpy()
-        return array
+        return (host.float() if host.dtype == torch.bfloat16 else host).numpy()
     try:
         return np.asarray(value)
     except ValueError:  # lists of lists of different lengths

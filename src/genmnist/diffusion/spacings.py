@@ -30,8 +30,7 @@ def shifted(schedule: Schedule, steps: int) -> list[float]:
 def log_snr(schedule: Schedule, steps: int) -> list[float]:
     """Return steps evenly spaced in lambda (Lu et al. 2022)."""
     ends = schedule.log_snrs[-1].item(), schedule.log_snrs[0].item()
-    timesteps: list[float] = schedule.timestep(torch.linspace(*ends, steps, dtype=torch.float64)).tolist()
-    return timesteps
+    return schedule.timestep(torch.linspace(*ends, steps, dtype=torch.float64)).tolist()
 
 
 def spaced(schedule: Schedule, steps: int, spacing: str = "trailing", last: int = 0) -> list[float]:

@@ -62,8 +62,7 @@ class Classifier(Model):
     def features(self, images: UInt8[Tensor, "b h w *rgb"]) -> Float[Tensor, "b features"]:
         """Return the features by which the last layer decides, in float32 whatever the precision."""
         pixels = scale(images.to(self.device))
-        features: Tensor = self.network.features(2 * pixels - 1, _clean(pixels))
-        return features
+        return self.network.features(2 * pixels - 1, _clean(pixels))
 
     @torch.inference_mode()
     def decide(self, features: Float[Tensor, "b features"]) -> Int64[Tensor, " b"]:

@@ -58,8 +58,7 @@ class FewSteps(ConditionalDiffusion):
         return (-self.schedule.log_snr(t) / 2).exp()
 
     def _timestep(self, ratio: Times) -> Times:
-        timestep: Times = self.schedule.timestep(-2 * ratio.log())
-        return timestep
+        return self.schedule.timestep(-2 * ratio.log())
 
     def _nearer(self, t: Times, progress: float) -> Times:
         """Return the noise r that training compares with that at t (eq. 17): r / t = 1 - n(t) / 2^k."""
@@ -74,8 +73,7 @@ class FewSteps(ConditionalDiffusion):
             _column(level, clean).float() for level in (self.schedule.alpha(t), self.schedule.sigma(t))
         )
         x = alpha * clean + sigma * noise
-        predicted: Images = self.separate(x, alpha, sigma, labels).x0
-        return predicted
+        return self.separate(x, alpha, sigma, labels).x0
 
     def how(self, how: Options | None = None, /, **options: Any) -> Any:
         """Return how to sample, as `Generator.how`; the default guidance is for models with labels.

@@ -34,8 +34,7 @@ class ClassifierNet(nn.Module):
         h = self.block1(h, condition)
         h = self.block2(self.down(h), condition)
         h = self.block3(h, condition)
-        pooled: Tensor = F.silu(normalised(h)).mean((2, 3))
-        return pooled
+        return F.silu(normalised(h)).mean((2, 3))
 
     def forward(
         self, x: Float[Tensor, "b c h w"], log_snr: Float[Tensor, " b"]

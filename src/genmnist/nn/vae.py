@@ -19,8 +19,6 @@ from genmnist.nn.blocks import zero_init
 class MLP(nn.Module):
     """The reference network: one hidden layer each way (Kingma & Welling 2014, appendix C)."""
 
-    encoder: nn.Module
-    decoder: nn.Module
     # So small that converting its activations costs more than it saves: faster products are all that pays.
     products_only = True
 
@@ -43,9 +41,6 @@ class Conv(nn.Module):
     Raises:
         UsageError: a side is less than four pixels.
     """
-
-    encoder: nn.Module
-    decoder: nn.Module
 
     def __init__(self, options: VAEOptions) -> None:
         super().__init__()

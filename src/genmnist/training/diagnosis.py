@@ -129,7 +129,8 @@ def diagnose(
     if splits and config.validation == "test":
         splits = splits.validated_on_test()
     case = _Case(opened, model.place(place, "float32").eval(), header, splits, how)
-    return Diagnosis(f"run {opened.folder}", tuple(_look(name, case) for name in CAUSES), left_out)
+    findings = tuple(Finding(name, *next(look(case), ())) for name, look in CAUSES.items())
+    return Diagnosis(f"run {opened.folder}", findings, left_out)
 
 
 def _diverged(run: Run) -> Diagnosis:
@@ -138,11 +139,6 @@ def _diverged(run: Run) -> Diagnosis:
     exploded = Finding(_EXPLODING, found, "train anew with a smaller lr or precision float32")
     findings = tuple(exploded if name == _EXPLODING else Finding(name) for name in CAUSES)
     return Diagnosis(f"run {run.folder}", findings, "There are no weights: nothing else was looked at.")
-
-
-def _look(name: str, case: _Case) -> Finding:
-    found = next(CAUSES[name](case), None)
-    return Finding(name, *found) if found else Finding(name)
 
 
 Found = Iterator[tuple[str, str]]  # what was found, and what mends it

@@ -271,10 +271,9 @@ def _try_out(trainer: Trainer, network: nn.Module | None) -> None:
     """Compute one loss before anything is written. Raises UsageError if a network of the user's cannot."""
     images = trainer.validation_set
     try:
+        few = torch.arange(min(2, len(images)), device=trainer.device)
         with torch.no_grad():
-            trainer.model.eval().losses(
-                *images.batch(torch.arange(min(2, len(images)), device=trainer.device))
-            )
+            trainer.model.eval().losses(*images.batch(few))
     except GenmnistError:
         raise
     except Exception as error:

@@ -216,8 +216,7 @@ class Trainer:
         return loss
 
     def _loss(self, *batch: Any) -> Tensor:
-        loss: Tensor = self._losses(*batch)["loss"]
-        return loss
+        return self._losses(*batch)["loss"]
 
     def _differentiate(
         self, losses: Callable[..., Tensor], index: Tensor, progress: float, weight: float | None = None
@@ -374,9 +373,8 @@ class Trainer:
             alike = len(running) == self.ranks.size
             contributed = running if alike else running.sum() * (torch.arange(self.ranks.size) == 0)
             tensors = tensors | {"running": contributed[self.ranks.rank]}
-        if {k: (v.shape, v.dtype) for k, v in own.items()} != {
-            k: (v.shape, v.dtype) for k, v in tensors.items()
-        }:
+        forms, theirs = ({k: (v.shape, v.dtype) for k, v in held.items()} for held in (own, tensors))
+        if forms != theirs:
             raise ValueError("its tensors are of another model or another optimiser")
         if progress.steps not in {steps for _, steps in self.plan.parts} or progress.step > self.steps:
             raise ValueError("it is of a run of another length")
