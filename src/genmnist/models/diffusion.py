@@ -29,7 +29,7 @@ from genmnist.models.graphs import Graph, Graphs, Port
 from genmnist.models.guidance import Guidance
 from genmnist.models.request import Request, check_whole
 from genmnist.nn.categorical import Categorical, Judged
-from genmnist.nn.unet import Labels
+from genmnist.nn.unet import Labels, answer
 from genmnist.randomness import SampleNoise
 from genmnist.registry import NETWORKS, SAMPLERS, SCHEDULES, TIMES, WEIGHTS
 from genmnist.shares import normal_like
@@ -83,15 +83,8 @@ class Diffusion(Latent):
 
     def predict(self, x: Images, alpha: Tensor, sigma: Tensor, labels: Labels | None = None) -> Images:
         """Return what the network makes of noisy images; its own precision ends here."""
-        given = () if labels is None else (labels,)
         with self.computing():
-            prediction: Tensor = self.network(*_seen(x, alpha, sigma), *given)
-        if not isinstance(prediction, Tensor) or prediction.shape != x.shape:
-            said = list(prediction.shape) if isinstance(prediction, Tensor) else type(prediction).__name__
-            raise UsageError(
-                f"the `network` answers {said} to images of {list(x.shape)}: it must answer in their shape"
-            )
-        return prediction.float()
+            return answer(self.network, *_seen(x, alpha, sigma), labels, x.shape, "in their shape").float()
 
     def graphs(self) -> Graphs:
         """Return the network: what it is shown, and what it answers."""
@@ -159,10 +152,9 @@ class Diffusion(Latent):
         """Return the loss of a network that knows values: the weighted error, and the cross-entropy."""
         truth = categorical.nearest(clean, self.options.values)
         with self.computing():
-            judged: Judged = self.network.judge(
+            return self.network.judge(
                 *_seen(x, alpha, sigma), truth, weight.flatten(), self.options.cross_entropy, labels
             )
-        return judged
 
     def surprise(
         self, x: Images, t: float, clean: Int64[Tensor, "b c h w"], labels: Labels | None = None
@@ -189,8 +181,7 @@ class Diffusion(Latent):
         """
         self._check_knows_values()
         with self.computing():
-            found: Tensor = self.network.log_probabilities(*_seen(x, *self._levels(x, t)), labels)
-        return found
+            return self.network.log_probabilities(*_seen(x, *self._levels(x, t)), labels)
 
     def _check_knows_values(self) -> None:
         if not self.knows_values:

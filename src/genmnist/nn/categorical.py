@@ -10,9 +10,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from genmnist.diffusion import categorical
-from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
-from genmnist.nn.unet import Labels
+from genmnist.nn.unet import Labels, answer
 
 Images = Float[Tensor, "b c h w"]
 
@@ -72,10 +71,10 @@ class Categorical(nn.Module):
     ) -> Images:
         """Return the log-probability of the values that pixels have, in nats."""
 
-        def answer(logits: Tensor, truth: Tensor) -> Tensor:
+        def own(logits: Tensor, truth: Tensor) -> Tensor:
             return logits.log_softmax(-1).gather(-1, truth[..., None])[..., 0]
 
-        return self._judge(x, log_snr, labels, answer, _rows(clean))
+        return self._judge(x, log_snr, labels, own, _rows(clean))
 
     def log_probabilities(
         self, x: Images, log_snr: Float[Tensor, " #b"], labels: Labels | None = None
@@ -110,29 +109,23 @@ class Categorical(nn.Module):
         return Judged(loss, _images(mean, x), _images(nats, x))
 
     def _judge(
-        self, x: Images, log_snr: Tensor, labels: Labels | None, answer: Callable[..., Tensor], *more: Tensor
+        self, x: Images, log_snr: Tensor, labels: Labels | None, ask: Callable[..., Tensor], *more: Tensor
     ) -> Float[Tensor, "b c h w *each"]:
         """Return an answer for every pixel from the logits of its values and more, a few images at a time."""
         features, log_snr = self._features(x, log_snr, labels), log_snr.expand(x.shape[0])
         with torch.autocast(x.device.type, enabled=False):
             found = [
-                answer(categorical.posterior(seen @ self.readout.T + self.histogram, rows, level), *own)
+                ask(categorical.posterior(seen @ self.readout.T + self.histogram, rows, level), *own)
                 for seen, rows, level, *own in self._parts(x, features, _rows(x), log_snr, *more)
             ]
         return _images(torch.cat(found), x)
 
     def _features(self, x: Images, log_snr: Tensor, labels: Labels | None) -> Float[Tensor, "b n c features"]:
-        given = () if labels is None else (labels,)
         seen = torch.cat((x, *self._informed(x, log_snr.expand(x.shape[0]))), 1)
-        found = self.network(seen, log_snr, *given)
         b, c, h, w = x.shape
         wanted = (b, c * self.features, h, w)
-        if not isinstance(found, Tensor) or found.shape != wanted:
-            said = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise UsageError(
-                f"the `network` answers {said} to images of {list(seen.shape)}: with the target categorical "
-                f"it must answer {list(wanted)}, {self.features} numbers a channel"
-            )
+        must = f"{list(wanted)}, {self.features} numbers a channel, with the target categorical"
+        found = answer(self.network, seen, log_snr, labels, wanted, must)
         return found.permute(0, 2, 3, 1).reshape(b, h * w, c, self.features).float()
 
     @torch.no_grad()

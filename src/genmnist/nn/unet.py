@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.nn.blocks import Attention, NoiseLevel, ResBlock, normalised, zero_init
 
@@ -110,6 +112,21 @@ class UNet(nn.Module):
                 h = F.interpolate(self.grow[level - 1](h), size=kept[-1].shape[-2:])
         h = self.head(F.silu(normalised(h)))
         return F.pixel_shuffle(h, self.patch)[..., :height, :width]
+
+
+def answer(
+    network: nn.Module, x: Tensor, log_snr: Tensor, labels: Labels | None, shape: Sequence[int], must: str
+) -> Tensor:
+    """Return what a network, which may be anybody's, answers to images of these noise levels, and labels.
+
+    Raises:
+        UsageError: it is no tensor of this shape; `must` says in words what it must be.
+    """
+    found = network(x, log_snr) if labels is None else network(x, log_snr, labels)
+    if not isinstance(found, Tensor) or found.shape != torch.Size(shape):
+        said = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise UsageError(f"the `network` answers {said} to images of {list(x.shape)}: it must answer {must}")
+    return found
 
 
 def build(options: DiffusionOptions) -> UNet:
