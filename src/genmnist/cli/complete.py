@@ -77,14 +77,10 @@ def command(family: Family) -> Callable[..., None]:
         output.note(mask=mask)
         common.write(drawn, out, model, look, output)
 
-    return opt.with_options(
-        complete,
-        {"request": of(family, *IN_ROWS), "how": sampling},
-        opt.sampling_default(sampling.completing),
-        "What to complete",
-        _examples(family),
-        opt.lacking(family),
-    )
+    return opt.for_family(
+        complete, family, sampling.completing, "What to complete", _examples(family),
+        request=of(family, *IN_ROWS), how=sampling,
+    )  # fmt: skip
 
 
 def _examples(family: Family) -> Iterator[str]:

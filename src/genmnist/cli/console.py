@@ -57,11 +57,8 @@ class Output:
         console = self._live if self._live and self.console.is_terminal else self.console
         try:
             console.print(_shown(text, "\n" if apart else ""), soft_wrap=True)
-        except (
-            OSError,
-            SystemExit,
-        ):  # the reader has left, or a log's disk is full; what is being done goes on
-            console.quiet = True
+        except (OSError, SystemExit):
+            console.quiet = True  # the reader has left, or a log's disk is full; what is being done goes on
             with contextlib.suppress(OSError, ValueError):  # or what could not be written would fail again
                 os.dup2(os.open(os.devnull, os.O_WRONLY), console.file.fileno())
 

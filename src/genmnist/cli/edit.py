@@ -56,14 +56,10 @@ def command(family: Family) -> Callable[..., None]:
             drawn = drawing.edits(model, asked, image, strength=strength, num=num, watch=advance)
         common.write(drawn, out, model, look, output)
 
-    return opt.with_options(
-        edit,
-        {"request": of(family, *IN_ROWS), "how": sampling},
-        opt.sampling_default(sampling.choose),
-        "What to edit",
-        _examples(family),
-        opt.lacking(family),
-    )
+    return opt.for_family(
+        edit, family, sampling.choose, "What to edit", _examples(family),
+        request=of(family, *IN_ROWS), how=sampling,
+    )  # fmt: skip
 
 
 def _examples(family: Family) -> Iterator[str]:

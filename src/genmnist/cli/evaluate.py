@@ -107,14 +107,7 @@ def command(family: Family) -> Callable[..., None]:
         f"evaluate {family.name} --model runs/{family.name}/short",
         f"evaluate {family.name} --model bundled --seed 1 --out measured",
     )
-    return opt.with_options(
-        evaluate,
-        {"how": sampling},
-        opt.sampling_default(sampling.choose),
-        "What to measure",
-        examples,
-        opt.lacking(family),
-    )
+    return opt.for_family(evaluate, family, sampling.choose, "What to measure", examples, how=sampling)
 
 
 def _folder(out: Path | None, run: Path | None, name: str) -> Path:

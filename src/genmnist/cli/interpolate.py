@@ -96,14 +96,10 @@ def command(family: Family) -> Callable[..., None]:
             )  # fmt: skip
         common.write(drawn, out, model, look, output)
 
-    return opt.with_options(
-        interpolate,
-        {"request": of(family, *ENDS), "how": sampling},
-        opt.sampling_default(deterministic or sampling.choose),
-        "Which walks",
-        _examples(family),
-        opt.lacking(family),
-    )
+    return opt.for_family(
+        interpolate, family, deterministic or sampling.choose, "Which walks", _examples(family),
+        request=of(family, *ENDS), how=sampling,
+    )  # fmt: skip
 
 
 def _examples(family: Family) -> Iterator[str]:

@@ -402,11 +402,8 @@ def _of_options(
         said = field.about
         if field.choices:
             *most, last = map(str, field.choices)
-            said = (
-                f"{said.rstrip('.')}: {', '.join(most)} or {last}."
-                if most
-                else f"{said.rstrip('.')}: {last}."
-            )
+            listed = f"{', '.join(most)} or {last}" if most else last
+            said = f"{said.rstrip('.')}: {listed}."
         option = _option(field, help=said, show_default=default(field))
         option.rich_help_panel = None if field.name in _FIRST else panel
         parameters.append(_keyword(field.name, Annotated[field.type | None, option], None))
@@ -439,7 +436,25 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def lacking(family: Family) -> set[str]:
+def for_family(
+    command: Callable[..., None],
+    family: Family,
+    choose: Callable[..., Options],
+    panel: str,
+    examples: Iterable[str],
+    **groups: type[Any],
+) -> Callable[..., None]:
+    """Give a command that draws or measures its options, as `with_options` does, but for what a family lacks.
+
+    Args:
+        command, panel, examples, groups: see `with_options`.
+        family: as it is described.
+        choose: what makes settings of sampling of those that are given; their defaults are shown.
+    """
+    return with_options(command, groups, _sampling_default(choose), panel, examples, _lacking(family))
+
+
+def _lacking(family: Family) -> set[str]:
     """Return the options of drawing and measuring that make no sense for a family, as it is described."""
     own, classifier = family.labels == "own", family.labels == "classifier"
     known = {
@@ -454,12 +469,8 @@ def lacking(family: Family) -> set[str]:
     return {option for option, makes_sense in known.items() if not makes_sense}
 
 
-def sampling_default(choose: Callable[..., Options]) -> Callable[[Field], str]:
-    """Return what `--help` is to show for a setting of sampling: its default, if all samplers share it.
-
-    Args:
-        choose: what makes settings of those that are given, such as `Sampling.choose`.
-    """
+def _sampling_default(choose: Callable[..., Options]) -> Callable[[Field], str]:
+    """Return what `--help` is to show for a setting of sampling: its default, if all samplers share it."""
     known = [choose()]
     if hasattr(known[0], "sampler"):
         for name in SAMPLERS.names():

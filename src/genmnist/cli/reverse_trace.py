@@ -66,11 +66,7 @@ def command(family: Family) -> Callable[..., None]:
         f"reverse-trace {family.name} --timesteps 900,500,100,0 --out trace.png",
         f"reverse-trace {family.name} --out trace.gif",
     )
-    return opt.with_options(
-        reverse_trace,
-        {"request": of(family, *IN_TURN), "how": sampling},
-        opt.sampling_default(sampling.choose),
-        "What to trace",
-        examples,
-        opt.lacking(family),
-    )
+    return opt.for_family(
+        reverse_trace, family, sampling.choose, "What to trace", examples,
+        request=of(family, *IN_TURN), how=sampling,
+    )  # fmt: skip

@@ -15,9 +15,8 @@ from genmnist.errors import UsageError
 from genmnist.families import Family
 from genmnist.figures.style import SUFFIXES
 
-_MOST = dict.fromkeys(SUFFIXES, 10_000) | {
-    ".gif": 1_000
-}  # digits; of a picture as figures.grid has it, which needs torch
+# Images in a picture, as figures.grid has it, which needs torch; and in an animation.
+_MOST = dict.fromkeys(SUFFIXES, 10_000) | {".gif": 1_000}
 
 
 @dataclass(frozen=True)
@@ -106,14 +105,10 @@ def command(family: Family) -> Callable[..., None]:
         output.note(**samples.facts | ({"guidance": sweep} if sweep else {}))
         output.wrote(out, picture)
 
-    return opt.with_options(
-        sample,
-        {"request": of(family, *IN_TURN), "how": sampling},
-        opt.sampling_default(sampling.choose),
-        "What to draw",
-        _examples(family),
-        opt.lacking(family),
-    )
+    return opt.for_family(
+        sample, family, sampling.choose, "What to draw", _examples(family),
+        request=of(family, *IN_TURN), how=sampling,
+    )  # fmt: skip
 
 
 def _examples(family: Family) -> Iterator[str]:
