@@ -117,10 +117,15 @@ class Samples:
         """Return the label of each that was asked for; None where there are none."""
         return self.request.sequence(0, self.num)
 
+    def _tiles(self, images: UInt8[Tensor, "num h w *rgb"], title: str = "") -> grid.Tiles:
+        """Lay their images out as they are laid out by default."""
+        return grid.grid(images, self.columns, self.heads(self.columns), title)
+
     def grid(self, columns: int | None = None, title: str = "") -> grid.Tiles:
         """Return a grid of them: a column a label, or a square, unless `columns` says otherwise."""
-        heads = self.heads(self.columns) if columns in (None, self.columns) else []
-        return grid.grid(self.images, columns or self.columns, heads, title)
+        if columns in (None, self.columns):
+            return self._tiles(self.images, title)
+        return grid.grid(self.images, columns, title=title)
 
     def _repr_png_(self) -> bytes:
         """Show them in a notebook."""
@@ -156,8 +161,7 @@ class Samples:
 
     def draw(self, watch: Watch = unwatched) -> Drawing:
         """Draw a grid of them."""
-        images = torch.cat([*self.batches(watch)])
-        return Drawing(grid.grid(images, self.columns, self.heads(self.columns)), (), self.facts)
+        return Drawing(self._tiles(torch.cat([*self.batches(watch)])), (), self.facts)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -184,8 +188,7 @@ class Samples:
                 pass  # its share is all that it is here for
             return None
         if out.suffix == ".npz":
-            labels = self.request.sequence(0, self.num)
-            export.npz(self.batches(watch), self.num, out, None if labels is None else labels.tolist())
+            export.npz(self.batches(watch), self.num, out, self.labels)
             return None
         if out.suffix == "":
             export.folder(self.batches(watch), self.num, out, about)
@@ -199,10 +202,8 @@ class Samples:
         with notebook.bar("drawing", self.num) as shown:
             tell = watch or shown
             request = replace(self.request, watch=lambda share: tell(int(share * self.num)))
-            pictures = [
-                grid.grid(frame.images, self.columns, self.heads(self.columns), frame.moment)
-                for frame in self.model.frames(request, self.num)
-            ]
+            frames = self.model.frames(request, self.num)
+            pictures = [self._tiles(frame.images, frame.moment) for frame in frames]
         return Animation(pictures[-1], pictures, self.facts, seconds=4.0)
 
     def sweep(self, ways: Mapping[str, Any], watch: Watch = unwatched) -> Drawing:

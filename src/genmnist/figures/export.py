@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -19,7 +19,9 @@ from genmnist.files import replacing
 Batches = Iterable[UInt8[Tensor, "_ h w *rgb"]]  # of any size each
 
 
-def npz(batches: Batches, num: int, path: Path, labels: Sequence[int] | None = None) -> None:
+def npz(
+    batches: Batches, num: int, path: Path, labels: Sequence[int] | Int64[Tensor, " num"] | None = None
+) -> None:
     """Write arrays as NumPy reads them.
 
     `images` are uint8 [num, height, width], in colour [num, height, width, 3]; `labels`, if there are any,

@@ -130,13 +130,11 @@ def load(
         GenmnistError: it is of another family, or anything but such a file.
     """
     with _open(path) as stored:
-        return _load(path, stored, family, network)
+        return _load(stored, family, network)
 
 
-def _load(
-    path: Path, stored: _Stored, family: str | None, network: nn.Module | None
-) -> tuple[Model, ModelHeader]:
-    header = stored.header
+def _load(stored: _Stored, family: str | None, network: nn.Module | None) -> tuple[Model, ModelHeader]:
+    path, header = stored.path, stored.header
     if not isinstance(header, ModelHeader):
         raise GenmnistError(f"{path} is a training state, not a model: name its run folder, {path.parent}")
     if family and header.family != family:
