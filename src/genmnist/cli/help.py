@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import ArgumentInfo
 
-from genmnist.cli.values import joined, reader, text
+from genmnist.cli.values import bounded, joined, text
 
 RUN, NETWORK, TRAINING, SAMPLING = "The run", "What the model is", "How it is trained", "How to sample"
 MODEL, FIGURE, DEVICE, MESSAGES = "Model and data", "How it looks", "Device and speed", "Messages"
@@ -76,7 +76,7 @@ def _plain(parameters: list[Any]) -> list[Any]:
 def dress(parameters: Sequence[inspect.Parameter], panel: str) -> list[inspect.Parameter]:
     """Return the options of a command as its help shows them, in order: its own `panel` first.
 
-    Whatever takes a number reads it by `values.reader`, whose sentences are ours.
+    Whatever takes a number reads it by `values.bounded`, whose sentences are ours.
     """
     dressed = [(_dress(parameter, panel), parameter) for parameter in parameters]
     panels = [name for (_, name), _ in dressed if name not in (panel, *_LAST)]
@@ -92,7 +92,7 @@ def _dress(parameter: inspect.Parameter, panel: str) -> tuple[inspect.Parameter,
     info = copy.copy(metas[0])
     kind = next((part for part in (annotation, *get_args(annotation)) if part in _METAVARS), str)
     if kind in (int, float) and info.parser is None:
-        info.parser = reader(parameter.name, kind, info.min, info.max)
+        info.parser = bounded(parameter.name, kind, info.min, info.max)
         info.min = info.max = None  # the library would check them too, and answer in words of its own
     if info.metavar is None:
         info.metavar = _METAVARS[kind]

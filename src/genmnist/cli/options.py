@@ -18,7 +18,7 @@ from genmnist import distributed
 from genmnist.cli import shell_completion
 from genmnist.cli.console import Output
 from genmnist.cli.help import NETWORK, SAMPLING, TRAINING, dress
-from genmnist.cli.values import number, one_of, text
+from genmnist.cli.values import one_of, reader, text
 from genmnist.device import check_device, check_precision
 from genmnist.errors import UsageError
 from genmnist.families import Family
@@ -40,16 +40,15 @@ _PANELS = {"how": SAMPLING, "model": NETWORK, "recipe": TRAINING}
 _FIRST = {"guidance", "epochs"}
 
 
-def _dataset(value: str | None) -> str | None:
-    if value is not None:
-        DATASETS.check(value)
-    return value
+def _dataset(name: str) -> str:
+    DATASETS.check(name)
+    return name
 
 
-def _folder(value: Path | None) -> Path | None:
-    if value is not None and not value.is_dir():
-        raise UsageError(f"{value} is not a folder: `data_dir` takes a folder of IDX files or of images")
-    return value
+def _folder(path: str | Path) -> Path:
+    if not Path(path).is_dir():
+        raise UsageError(f"{path} is not a folder: `data_dir` takes a folder of IDX files or of images")
+    return Path(path)
 
 
 def which_model(about: str, default: str | bool, *names: str, panel: str | None = None) -> Any:
@@ -78,7 +77,7 @@ def _dataset_option(default: str) -> Any:
     return typer.Option(
         help=f"{', '.join(DATASETS.names())}, or one of a plugin.",
         show_default=default,
-        callback=_dataset,
+        parser=_dataset,
         autocompletion=shell_completion.among(DATASETS.names),
     )
 
@@ -88,7 +87,7 @@ DataDir = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="A folder of IDX files, or of images with a subfolder a class.",
-        callback=_folder,
+        parser=_folder,
     ),
 ]
 ImageSize = Annotated[
@@ -236,18 +235,24 @@ def about(model: str = "", seed: int | None = None) -> dict[str, str]:
     return style.about(["genmnist", *sys.argv[1:]], model, seed)
 
 
+def choice(argument: str, choices: tuple[str, ...], about: str, default: str | bool = True) -> Any:
+    """Return an option that is one of `choices`, whose help shows a default in words where it has one."""
+    completion = shell_completion.among(lambda: choices)
+    return typer.Option(
+        help=about, parser=one_of(argument, choices), autocompletion=completion, show_default=default
+    )
+
+
+_STYLES = tuple(style.STYLES)
+
+
 @dataclass(frozen=True)
 class Look(style.Look):
     """How a figure is to look."""
 
-    style: Annotated[
-        str,
-        typer.Option(
-            help=f"The ground of figures: {' or '.join(style.STYLES)}.",
-            parser=one_of("style", tuple(style.STYLES)),
-            autocompletion=shell_completion.among(lambda: style.STYLES),
-        ),
-    ] = "light"
+    style: Annotated[str, choice("style", _STYLES, f"The ground of figures: {' or '.join(_STYLES)}.")] = (
+        "light"
+    )
     scale: Annotated[
         int | None,
         typer.Option(
@@ -309,14 +314,6 @@ def runs(about: str) -> Any:
         help=about,
         show_default="the bundled models",
         autocompletion=shell_completion.runs,
-    )
-
-
-def choice(argument: str, choices: tuple[str, ...], about: str, default: str | bool = True) -> Any:
-    """Return an option that is one of `choices`, whose help shows a default in words where it has one."""
-    completion = shell_completion.among(lambda: choices)
-    return typer.Option(
-        help=about, parser=one_of(argument, choices), autocompletion=completion, show_default=default
     )
 
 
@@ -419,11 +416,7 @@ def _option(field: Field, *names: str, **facts: Any) -> Any:
     if field.type is bool:
         return typer.Option(*names, **facts)
     completion = shell_completion.among(lambda: field.choices) if field.choices else None
-
-    def read(text: Any) -> Any:
-        return field.check(number(text, field.type) if field.type in (int, float) else text)
-
-    return typer.Option(*names, parser=read, autocompletion=completion, **facts)
+    return typer.Option(*names, parser=reader(field), autocompletion=completion, **facts)
 
 
 def _values(group: type[Options], given: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -14,28 +15,20 @@ from genmnist.errors import UsageError
 from genmnist.options import Field
 
 
-def reader(
-    name: str, kind: type, low: float | None = None, high: float | None = None
-) -> Callable[[Any], Any]:
-    """Return what reads a number that the argument `name` is given, within its bounds.
+def reader(field: Field) -> Callable[[Any], Any]:
+    """Return what reads the text that a field is given.
 
-    It takes what has been read already, such as a default, and raises UsageError for what is no such number.
+    It takes what has been read already, such as a default, and raises UsageError as the field does.
     """
-    annotation = Annotated[kind, msgspec.Meta(ge=low, le=high)]  # type: ignore[valid-type]
-    field = Field(name, annotation, kind, None, "", low, high)
 
     def read(text: Any) -> Any:
-        return field.check(number(text, kind))
+        value = text
+        if field.type in (int, float):
+            with contextlib.suppress(ValueError):  # what is no number is refused by name
+                value = field.type(text)
+        return field.check(value)
 
     return read
-
-
-def number(text: Any, kind: type) -> Any:
-    """Return text as a number of a kind; what is none comes back as it is, to be refused by name."""
-    try:
-        return kind(text)
-    except ValueError:
-        return text
 
 
 def text(value: object) -> str:
@@ -43,15 +36,15 @@ def text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def bounded(argument: str, kind: type, low: float | None, high: float | None) -> Callable[[Any], Any]:
+    """Return what reads a number that an argument is given, within its bounds; it raises UsageError."""
+    annotation = Annotated[kind, msgspec.Meta(ge=low, le=high)]  # type: ignore[valid-type]
+    return reader(Field(argument, annotation, kind, None, "", low, high))
+
+
 def one_of(argument: str, choices: tuple[str, ...]) -> Callable[[str], str]:
-    """Return a check that an argument is one of `choices`; it raises UsageError."""
-
-    def check(value: str) -> str:
-        if value not in choices:
-            raise UsageError(f"`{argument}` must be one of {', '.join(choices)}, not {value!r:.60}")
-        return value
-
-    return check
+    """Return what reads an argument that is one of `choices`; it raises UsageError."""
+    return reader(Field(argument, Literal[choices], str, None, "", None, None, literals=choices))
 
 
 def joined(words: list[str], options: set[str]) -> list[str]:
