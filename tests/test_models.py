@@ -113,3 +113,11 @@ def test_precisions_are_names() -> None:
         model.place(CPU, "float64")
     with pytest.raises(UsageError, match="`precision` float16 is not for the MLP"):
         model.place(CPU, "float16")
+
+
+def test_a_latent_space_without_a_decoder_has_no_ways_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a plugin may be, whose author forgot it."""
+    monkeypatch.delattr(VAE, "decode")
+    ends = torch.zeros(1, 20), torch.ones(1, 20)
+    with pytest.raises(UsageError, match="a vae has no way between images: its models have no decode"):
+        VAE().interpolate(*ends, torch.linspace(0, 1, 3))

@@ -284,14 +284,13 @@ class Generator(Model):
 
 
 class Latent(Generator):
-    """A generator whose images are a function of points of a latent space.
+    """A generator whose images are a function of points of a latent space."""
 
-    Attributes:
-        decode: returns the images of points, in [0, 1]; of given labels, and as a request has it, where the
-            family knows any.
-    """
-
-    decode: Callable[..., Images]
+    def decode(
+        self, points: Tensor, labels: Labels | None = None, request: Request | None = None, /
+    ) -> Images:
+        """Return the images of points, in [0, 1]; of labels, and as a request has it, where that matters."""
+        raise UsageError(f"a {self.family} has no way between images: its models have no decode()")
 
     @abstractmethod
     def prior(self, seed: int, count: int = 1, first: int = 0) -> Float[Tensor, "count ..."]:

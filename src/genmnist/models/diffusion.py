@@ -37,6 +37,7 @@ from genmnist.shares import normal_like
 _EMBEDDED = 7.8  # the log-SNR from which images are embedded: sigma / alpha = 0.02
 _FRAMES = 60  # of an animation, at most
 _DECODED = 256  # images at a time
+_ASKED = ("labels", "guide", "watch", "how")  # of a request, besides options of sampling
 
 
 class Diffusion(Latent):
@@ -378,7 +379,10 @@ class Diffusion(Latent):
                 argument makes no sense.
         """
         check_whole("resample", resample, 1)
-        request = self._asked(seed, asked, type(self.how()).completing)
+        if asked.get("how") is None:
+            rest = {name: asked.pop(name) for name in _ASKED if name in asked}
+            asked = {**rest, "how": type(self.how()).completing(**asked)}
+        request = self.request(seed, **asked)
         clean = self._known(image)
         if hidden.shape != clean.shape[2:]:
             raise UsageError(
@@ -424,7 +428,7 @@ class Diffusion(Latent):
         """
         if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 < strength <= 1:
             raise UsageError(f"`strength` must be above 0, and 1 at most, not {strength!r:.60}")
-        request = self._asked(seed, asked, self.how)
+        request = self.request(seed, **asked)
         clean = self._known(image)
         timesteps = inpainting.sooner(self.timesteps(request.how), strength)
 
@@ -434,14 +438,6 @@ class Diffusion(Latent):
             return self._steps(request, x, timesteps, noise, labels)
 
         return self._changed(request, num, batch_size, len(timesteps) - 1, walk)
-
-    def _asked(self, seed: int, asked: dict[str, Any], choose: Callable[..., Any]) -> Request:
-        """Return what is asked for, with ways of sampling that `choose` makes of options."""
-        rest = {name: asked.pop(name) for name in ("labels", "guide", "watch", "how") if name in asked}
-        if rest.get("how") is None:
-            rest["how"] = choose(**asked)
-            asked = {}
-        return self.request(seed, **rest, **asked)
 
     def _known(self, image: UInt8[Tensor, "h w *rgb"]) -> Float[Tensor, "1 c h w"]:
         """Return an image in [-1, 1]. Raises UsageError if it is not of the model's shape."""

@@ -100,7 +100,7 @@ class VAE(Latent):
             logits: Tensor = self.decoder(z)
         return logits.float()
 
-    def decode(self, z: Latents, labels: None = None, request: Request | None = None) -> Images:
+    def decode(self, z: Latents, labels: Tensor | None = None, request: Request | None = None) -> Images:
         """Return the means of p(x | z), pixels in [0, 1]; nothing else decides them.
 
         In float32 always: it costs next to nothing, and in lower precision a row of a product depends on how
