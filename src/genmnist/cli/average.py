@@ -17,7 +17,13 @@ from genmnist.runs.find import find
 from genmnist.runs.folder import Run
 
 
-def _average(
+@opt.command(
+    "What to average",
+    "average runs/ddpm/short",
+    "average runs/ddpm/short --length 0.04,0.06,0.08 --num 5000",
+    "average runs/ddpm/short --length 0.06 --out model.safetensors",
+)
+def average(
     run: Annotated[
         Path,
         typer.Argument(
@@ -108,14 +114,3 @@ def _write(output: Output, run: Run, length: float, out: Path) -> None:
     output.say(f"{model.origin}, at step {snapshots.step:,}; its profile is off by {error:.1%}")
     output.note(run=str(run.folder), length=length, step=snapshots.step, error=error)
     output.wrote(out)
-
-
-average = opt.with_options(
-    _average,
-    panel="What to average",
-    examples=(
-        "average runs/ddpm/short",
-        "average runs/ddpm/short --length 0.04,0.06,0.08 --num 5000",
-        "average runs/ddpm/short --length 0.06 --out model.safetensors",
-    ),
-)

@@ -13,7 +13,8 @@ from genmnist.cli.console import Output
 from genmnist.figures.style import SUFFIXES
 
 
-def _compare(
+@opt.command("What to compare", "compare runs/ddpm/fast runs/ddpm/best", "compare runs/*/* --out all.png")
+def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(metavar="RUN...", help="Run folders.", autocompletion=shell_completion.runs),
@@ -48,10 +49,3 @@ def _compare(
         rows[name]["measured"] = one.basis._asdict() | comparison.measures(one)
     output.note(runs=[{"run": name, **row, "settings": found.settings[name]} for name, row in rows.items()])
     output.wrote(out, chart.image())
-
-
-compare = opt.with_options(
-    _compare,
-    panel="What to compare",
-    examples=("compare runs/ddpm/fast runs/ddpm/best", "compare runs/*/* --out all.png"),
-)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from genmnist.data.sources import Described
 
 
-def _data(
+@opt.command("Which data", "data", "data --data-dir my_images --grey --image-size 28")
+def data(
     *,
     data_dir: opt.DataDir = None,
     image_size: opt.ImageSize = None,
@@ -31,8 +32,3 @@ def _cells(row: Described) -> list[str]:
     sizes = ["" if size is None else f"{size:,}" for size in (row.train, row.validation, row.test)]
     shape = " x ".join(map(str, row.shape)) if row.shape else ""
     return [row.name, shape, *sizes, row.state, row.place, row.about]
-
-
-data = opt.with_options(
-    _data, panel="Which data", examples=("data", "data --data-dir my_images --grey --image-size 28")
-)

@@ -16,7 +16,13 @@ from genmnist.errors import GenmnistError, UsageError
 from genmnist.runs.folder import Run
 
 
-def _doctor(
+@opt.command(
+    "Why a run draws noise",
+    "doctor",
+    "doctor runs/ddpm/short",
+    "doctor runs/ddpm/short --sampler ancestral --steps 16",
+)
+def doctor(
     run: Annotated[
         Path | None,
         typer.Argument(
@@ -89,10 +95,3 @@ def _diagnose(output: Output, run: Path, how: dict[str, Any], device: str) -> No
     if found.left_out:
         output.say(found.left_out)
     output.say(f"{len(found.causes)} of the {len(found.findings)} usual causes were found in {run}")
-
-
-doctor = opt.with_options(
-    _doctor,
-    panel="Why a run draws noise",
-    examples=("doctor", "doctor runs/ddpm/short", "doctor runs/ddpm/short --sampler ancestral --steps 16"),
-)

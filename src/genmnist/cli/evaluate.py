@@ -123,7 +123,12 @@ def _folder(out: Path | None, run: Path | None, name: str) -> Path:
     return folder
 
 
-def _samples(
+@opt.command(
+    "What to measure",
+    "evaluate samples digits.npz",
+    "evaluate samples digits.npz --data-dir my_images --out measured",
+)
+def samples(
     file: Annotated[
         Path,
         typer.Argument(
@@ -174,16 +179,6 @@ def _samples(
         look,
         facts | {"data": splits.test.name, "data_checksum": splits.checksum()},
     )
-
-
-samples = opt.with_options(
-    _samples,
-    panel="What to measure",
-    examples=(
-        "evaluate samples digits.npz",
-        "evaluate samples digits.npz --data-dir my_images --out measured",
-    ),
-)
 
 
 def own_classifier(own: Found | None, device: str) -> "Classifier | None":

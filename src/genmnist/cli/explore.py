@@ -10,7 +10,8 @@ from genmnist.cli import values
 from genmnist.cli.console import Output
 
 
-def _explore(
+@opt.command("What to explore", "explore", "explore runs/vae/short --out my-explorer.html")
+def explore(
     runs: Annotated[list[Path] | None, opt.runs("Runs to explore, one a family.")] = None,
     out: Annotated[Path, typer.Option(help="The page, .html.")] = Path("explorer.html"),
     *,
@@ -31,10 +32,3 @@ def _explore(
         page = build.explorer(runs or [], out, given, advance)
     output.note(bytes=page.stat().st_size)
     output.wrote(page)
-
-
-explore = opt.with_options(
-    _explore,
-    panel="What to explore",
-    examples=("explore", "explore runs/vae/short --out my-explorer.html"),
-)

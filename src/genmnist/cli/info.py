@@ -16,7 +16,8 @@ from genmnist.runs.find import WEIGHTS, Found, find
 from genmnist.runs.folder import Run
 
 
-def _info(
+@opt.command("Options", "info vae", "info runs/vae/short", "info model.safetensors --json")
+def info(
     what: Annotated[
         str,
         typer.Argument(
@@ -50,9 +51,6 @@ def _info(
         facts |= {"finished": run.finished, "epochs": len(run.metrics)}
     output.note(**facts)
     output.table(_rows(facts))
-
-
-info = opt.with_options(_info, examples=("info vae", "info runs/vae/short", "info model.safetensors --json"))
 
 
 _FEW = 8  # numbers that are shown instead of counted

@@ -13,7 +13,8 @@ from genmnist.cli import values
 from genmnist.cli.console import Output
 
 
-def _new(
+@opt.command("What to copy", "new lab1", "new lab2 --out course/diffusion.ipynb")
+def new(
     lab: Annotated[
         str,
         typer.Argument(
@@ -33,8 +34,3 @@ def _new(
     labs.copy(lab, path)
     output.wrote(path)
     output.say(f"open it with `jupyter lab {path}`, which `pip install jupyterlab` brings, or in an editor")
-
-
-new = opt.with_options(
-    _new, panel="What to copy", examples=("new lab1", "new lab2 --out course/diffusion.ipynb")
-)

@@ -429,6 +429,11 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
+def command(panel: str, *examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that gives a command its options: see `with_options`."""
+    return functools.partial(with_options, panel=panel, examples=examples)
+
+
 def for_family(
     command: Callable[..., None],
     family: Family,

@@ -10,7 +10,8 @@ from genmnist.cli import values
 from genmnist.cli.console import Output
 
 
-def _report(
+@opt.command("What to report", "report", "report runs/vae/short runs/ddpm/short --out my-report")
+def report(
     runs: Annotated[list[Path] | None, opt.runs("Runs to report on, one a family.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for index.html and the figures.")] = Path("report"),
     *,
@@ -36,10 +37,3 @@ def _report(
         index, figures = build.report(runs or [], out, seed, device, given, advance)
     output.note(figures=[str(path) for path in figures])
     output.wrote(index)
-
-
-report = opt.with_options(
-    _report,
-    panel="What to report",
-    examples=("report", "report runs/vae/short runs/ddpm/short --out my-report"),
-)

@@ -45,7 +45,13 @@ class _Images(NamedTuple):
     names: tuple[str, ...]
 
 
-def _score(
+@opt.command(
+    "What to measure",
+    "score digits.npz",
+    "score mnist --num 100 --out mnist.csv",
+    "score my_images --model runs/ddpm/short --looks 100",
+)
+def score(
     images: Annotated[
         str,
         typer.Argument(
@@ -145,17 +151,6 @@ def _score(
     output.note(picture=str(picture))
     output.wrote(out, figure.image(look))
     output.say(f"wrote {picture}")
-
-
-score = opt.with_options(
-    _score,
-    panel="What to measure",
-    examples=(
-        "score digits.npz",
-        "score mnist --num 100 --out mnist.csv",
-        "score my_images --model runs/ddpm/short --looks 100",
-    ),
-)
 
 
 def _check_images(images: str) -> None:
