@@ -125,10 +125,13 @@ def take_images(images: npt.NDArray[Any], name: str) -> tuple[npt.NDArray[np.uin
         ):
             assumed.append(f"{images.dtype} from 0, black, to 255, white")
             images = images.astype(np.uint8)
-    if images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+    if _channels_first(images):
         assumed.append("[n, channels, height, width]")
-        images = images.transpose(0, 2, 3, 1)
     return _images(images, name), tuple(assumed)
+
+
+def _channels_first(images: npt.NDArray[Any]) -> bool:
+    return images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[3] not in (1, 3)
 
 
 def _parts(images: npt.NDArray[Any]) -> Iterator[slice]:
@@ -164,8 +167,7 @@ def _images(given: Any, name: str) -> npt.NDArray[np.uint8]:
         raise UsageError(
             f"{name} has images of {images.dtype}{_mend_bytes(images, isinstance(given, torch.Tensor))}"
         )
-    channels_first = images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3)
-    images = images.transpose(0, 2, 3, 1) if channels_first else images
+    images = images.transpose(0, 2, 3, 1) if _channels_first(images) else images
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
         flat = images.ndim == 2 and math.isqrt(images.shape[1]) ** 2 == images.shape[1]
         sides = f"{math.isqrt(images.shape[1])}, {math.isqrt(images.shape[1])}" if flat else "height, width"
@@ -197,11 +199,9 @@ def _labels(given: Any, name: str) -> npt.NDArray[np.int64]:
         raise UsageError(
             f"{name} has labels {list(labels.shape)}; genmnist takes one an image, [n]: `labels = {mend}`"
         )
-    whole = labels.dtype.kind in "biu" or (labels.dtype.kind == "f" and bool((labels % 1 == 0).all()))
-    in_range = whole and (not len(labels) or (labels.min() >= 0 and labels.max() < MOST_CLASSES))
-    if labels.dtype.kind in "iu" and in_range:
+    if labels.dtype.kind in "iu" and are_labels(labels):
         return labels.astype(np.int64)
-    if in_range:
+    if are_labels(labels):
         mend = "labels.long()" if is_tensor else "labels.astype(numpy.int64)"
     else:
         package = "torch" if is_tensor else "numpy"
@@ -210,6 +210,13 @@ def _labels(given: Any, name: str) -> npt.NDArray[np.int64]:
         f"{name} has labels of {labels.dtype}, such as {labels[0]!s:.20}; genmnist takes integers from 0 to "
         f"{MOST_CLASSES - 1:,}: `labels = {mend}`"
     )
+
+
+def are_labels(numbers: npt.NDArray[Any]) -> bool:
+    """Tell whether numbers, of whatever type, are labels: whole, and there are so many classes."""
+    kind = numbers.dtype.kind
+    whole = kind in "biu" or (kind == "f" and bool((numbers % 1 == 0).all()))
+    return whole and (not len(numbers) or bool(numbers.min() >= 0 and numbers.max() < MOST_CLASSES))
 
 
 def _checked(splits: Splits, name: str) -> Splits:

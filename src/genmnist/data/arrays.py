@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from genmnist.data.adopt import MOST_CLASSES, take_images
+from genmnist.data.adopt import MOST_CLASSES, are_labels, take_images
 from genmnist.data.pictures import list_pictures, read_pictures
 from genmnist.errors import GenmnistError, UsageError
 from genmnist.files import opened, read_into
@@ -77,9 +77,7 @@ def read(path: str | Path) -> Found:
 
 
 def _are_labels(labels: npt.NDArray[Any], count: int) -> bool:
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        return False
-    return not count or bool(labels.min() >= 0 and labels.max() < MOST_CLASSES)
+    return labels.shape == (count,) and labels.dtype.kind in "iu" and are_labels(labels)
 
 
 def _folder(folder: Path) -> Found:

@@ -155,9 +155,7 @@ class Snapshots:
         if training.average is None or not SHORTEST <= training.average <= LONGEST or training.step < 1:
             raise GenmnistError(f"{path} does not say which average it is: remove it")
         alike = header.family == self.config.family and header.options == self.config.options
-        for name in _OF_A_RUN:
-            alike = alike and getattr(training, name) == getattr(self.config, name)
-        if not alike:
+        if not alike or any(getattr(training, name) != getattr(self.config, name) for name in _OF_A_RUN):
             raise GenmnistError(f"{path} is not a snapshot of this run: remove it")
         return header
 
