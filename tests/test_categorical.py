@@ -244,8 +244,8 @@ def test_what_makes_no_sense(few: Splits) -> None:
     assert "only a diffusion model with the target categorical" in sentence(lambda: last(plain, images))
     assert "other values than the 4" in sentence(lambda: last(made(values=4), images))
     assert "28 x 28" in sentence(lambda: last(made((1, 8, 8)), images))
-    assert "`looks` must be 1" in sentence(lambda: last(made(), images, looks=0))
-    assert "`steps` must be 1" in sentence(lambda: last(made(), images, steps=0))
+    assert "`looks` must be a whole number of 1 or more" in sentence(lambda: last(made(), images, looks=0))
+    assert "`steps` must be a whole number of 1 or more" in sentence(lambda: last(made(), images, steps=0))
     assert "no images" in sentence(lambda: last(made(), images[:0]))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Command, one_sentence
+from conftest import Command, one_sentence, slow
 
 
 def test_files_that_are_no_model_are_named(genmnist: Command, vae_run: str, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_full_disk_stops_training_with_the_last_state_kept(genmnist: Command, 
 
 @pytest.mark.parametrize(
     ("sink", "status", "sentence"),
-    [("| true", 1, ""), ("> /dev/full", 1, "genmnist: no space left on device\n")],
+    [*slow(("| true", 1, "")), ("> /dev/full", 1, "genmnist: no space left on device\n")],
 )
 def test_output_to_a_reader_that_left(sink: str, status: int, sentence: str) -> None:
     script = f"set -o pipefail; {sys.executable} -m genmnist info vae --json {sink}"

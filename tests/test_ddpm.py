@@ -281,6 +281,7 @@ def test_a_sampler_makes_no_tiny_steps_beside_visited_timesteps() -> None:
     assert min(before - after for before, after in pairwise(times[:-1])) >= 1
 
 
+@pytest.mark.slow
 def test_animations_stay_short() -> None:
     model = tiny()
     frames = list(model.frames(model.request(sampler="ancestral", steps=200), 1))

@@ -113,6 +113,7 @@ def test_too_little_training(few: Splits, brief: genmnist.Run) -> None:
     assert "has seen 192 images, less than each of them once" in finding.found
 
 
+@pytest.mark.slow
 def test_dim_images(few: Splits, tmp_path: Path) -> None:
     dim = images(few, lambda bright: bright // 5, "train", "validation", "test")
     run = short(dim, tmp_path / "run")

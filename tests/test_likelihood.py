@@ -200,6 +200,7 @@ def test_the_bound_of_a_gaussian_tightens_to_its_entropy(is_straight: bool) -> N
         assert found.mean().item() == pytest.approx(expected, abs=4 * error)
 
 
+@pytest.mark.slow
 def test_the_bound_of_bytes_tightens_to_their_entropy() -> None:
     """Pixels of a few grey values: with exact predictions and little noise at the end nothing is lost."""
     values = torch.tensor([0, 1, 100, 101, 255], dtype=torch.float64) * BIN - 1
@@ -338,6 +339,7 @@ def test_the_parts_of_a_bound_add_up(few: Splits, noise: str) -> None:
     assert sum(level.width for level in result.levels) == pytest.approx((ends[0] - ends[1]).item())
 
 
+@pytest.mark.slow
 def test_a_bound_over_all_timesteps(few: Splits) -> None:
     model = tiny(timesteps=64)
     every = last_bound(model, few.test.images[:4], steps=None)

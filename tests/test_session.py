@@ -68,6 +68,7 @@ def test_only_the_presets_of_the_report_look_at_test_images(
     assert config.data_checksum == mnist.checksum()  # whichever images are held out
 
 
+@pytest.mark.slow
 def test_a_preset_may_be_a_time_instead_of_a_length(
     tmp_path: Path, idx_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,7 +86,7 @@ def ignore(stage: str, share: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [COLOUR, *(pytest.param(s, marks=pytest.mark.slow) for s in (GREY, (3, 64, 64)))], ids=str
+    "shape", [pytest.param(s, marks=pytest.mark.slow) for s in (COLOUR, GREY, (3, 64, 64))], ids=str
 )
 def test_models_of_any_shape_are_measured(shape: Shape, tmp_path: Path) -> None:
     data, classes = splits(shape, 4), 4

@@ -201,6 +201,7 @@ def test_an_overflow_that_one_optimiser_sees_is_every_ones(few: Splits, value: f
     assert same(before, weights(trainer))
 
 
+@pytest.mark.slow
 def test_a_step_whose_gradients_overflow_is_left_out(few: Splits) -> None:
     trainer = halved(few)
     before, losses = weights(trainer), trainer.model.losses
@@ -486,7 +487,7 @@ PRESETS = {
     if not FAMILIES[family].sources  # the others go on from learned weights: tests/test_few.py
     for name in FAMILIES[family].presets
 }
-SHORT = {("vae", "report"), ("cfg", "fast")}
+SHORT = {("vae", "report")}
 
 
 @pytest.mark.parametrize(("family", "name"), [*sorted(SHORT), *slow(*sorted(PRESETS - SHORT))])

@@ -111,6 +111,7 @@ def test_every_command_of_the_page_exists(folder: Path) -> None:
         assert {word for word in words if re.match(r"--?[a-z]", word)} <= known, line
 
 
+@pytest.mark.slow
 def test_the_page_on_the_command_line(genmnist: Command, tmp_path: Path) -> None:
     """Run every command of the page in order; then do without the plugin."""
     write(tmp_path, "my_models.py", PLUGIN)
