@@ -85,9 +85,8 @@ def ignore(stage: str, share: float) -> None:
 # The suite
 
 
-@pytest.mark.parametrize(
-    "shape", [pytest.param(s, marks=pytest.mark.slow) for s in (COLOUR, GREY, (3, 64, 64))], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [COLOUR, GREY, (3, 64, 64)], ids=str)
 def test_models_of_any_shape_are_measured(shape: Shape, tmp_path: Path) -> None:
     data, classes = splits(shape, 4), 4
     features = own_features(classifier(shape, classes), "shapes")
