@@ -172,7 +172,7 @@ def test_the_page_draws_in_few_steps_what_python_draws(
     assert isinstance(model, Diffusion)
     wanted = model.sample(1, seed=2, labels=[7])[0].numpy().astype(int)
     with opened(browser, tmp_path / "explorer.html", "part=diffusion&model=few&label=7&seed=2") as page:
-        page.get_by_text("Drawn in 2 calls").wait_for()
+        page.get_by_text("Drawn in 4 calls").wait_for()  # with the label and without
         assert np.abs(grey(page, ".trio figure:nth-child(1) canvas") - wanted).max() <= 2
 
 
