@@ -115,7 +115,12 @@ class UNet(nn.Module):
 
 
 def answer(
-    network: nn.Module, x: Tensor, log_snr: Tensor, labels: Labels | None, shape: Sequence[int], must: str
+    network: nn.Module,
+    x: Tensor,
+    log_snr: Tensor,
+    labels: Labels | None,
+    shape: Sequence[int | torch.SymInt],
+    must: str,
 ) -> Tensor:
     """Return what a network, which may be anybody's, answers to images of these noise levels, and labels.
 
@@ -123,7 +128,7 @@ def answer(
         UsageError: it is no tensor of this shape; `must` says in words what it must be.
     """
     found = network(x, log_snr) if labels is None else network(x, log_snr, labels)
-    if not isinstance(found, Tensor) or found.shape != torch.Size(shape):
+    if not isinstance(found, Tensor) or found.shape != tuple(shape):
         said = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise UsageError(f"the `network` answers {said} to images of {list(x.shape)}: it must answer {must}")
     return found
