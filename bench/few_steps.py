@@ -1,19 +1,21 @@
 """Sample in one, two and four steps, and compare distance and speed with the reference's 1000.
 
-    python bench/few_steps.py [--models bundled,RUN,…] [--steps 1,2,4] [--num 2000] [--sets 3] [--rounds 3]
+    python bench/few_steps.py [--models bundled,RUN,…] [--steps 1,2,4] [--guidance 1,2] [--num 2000]
+                              [--sets 3] [--rounds 3]
 
-Each model draws `--sets` times `--num` images by each number of steps: the mean of their Fréchet distances to
-the 10,000 test images in the features of the bundled classifier, and of the first set precision, recall, the
-share that is nearer to a training image than 1 % of real images are, and, of a model with labels, the share
-that the classifier reads as asked. Beside it stand the bundled `ddpm` and `cfg` by their default sampler,
-images a second, and how many times those of the reference: 64 images by 1000 ancestral steps of the report's
-network (bench/reference_ddpm.py), whose weights are random, since they do not change its speed. Same cores,
-one run, in turns; medians.
+Each model draws `--sets` times `--num` images by each number of steps and each guidance: the mean of their
+Fréchet distances to the 10,000 test images in the features of the bundled classifier, and of the first set
+precision, recall, the share that is nearer to a training image than 1 % of real images are, and, of a model
+with labels, the share that the classifier reads as asked. Beside it stand the bundled `ddpm` and `cfg` by
+their default sampler, images a second, and how many times those of the reference: 64 images by 1000 ancestral
+steps of the report's network (bench/reference_ddpm.py), whose weights are random, since they do not change
+its speed. Same cores, one run, in turns; medians.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from typing import Any, NamedTuple, cast
@@ -43,15 +45,14 @@ class Way(NamedTuple):
         return self.model.sample(num, seed, batch_size=64, **self.how)
 
 
-def ways(models: str, steps: str, beside: str) -> list[Way]:
+def ways(models: str, steps: str, guidance: str, beside: str) -> list[Way]:
     """Return what is compared: few-step models by so many steps, and bundled others as they are."""
     found = []
     for name in models.split(","):
         model = cast("Generator", genmnist.load("few", name, device="cpu"))
-        found += [
-            Way(f"{name}, {number} step{'s' * (number > 1)}", model, {"steps": number})
-            for number in map(int, steps.split(","))
-        ]
+        for number, strength in itertools.product(steps.split(","), guidance.split(",")):
+            how = {"steps": int(number)} | ({"guidance": float(strength)} if strength else {})
+            found.append(Way(", ".join([name, *(f"{k} {v:g}" for k, v in how.items())]), model, how))
     unguided: dict[str, dict[str, Any]] = {"ddpm": {}, "cfg": {"guidance": 0.0}}
     many = {name: unguided[name] for name in beside.split(",") if name}
     return found + [
@@ -82,13 +83,14 @@ def main() -> None:
     parser.add_argument("--models", default="bundled", help="few-step models: runs, or the bundled one")
     parser.add_argument("--beside", default="ddpm,cfg", help="bundled models of many steps")
     parser.add_argument("--steps", default="1,2,4")
+    parser.add_argument("--guidance", default="", help="of models with labels, instead of the default")
     parser.add_argument("--num", type=int, default=2000)
     parser.add_argument("--sets", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reference-steps", type=int, default=1000, help="fewer only to try this program")
     options = parser.parse_args()
     print(f"{describe_machine()}; {api.versions()}")
-    compared = ways(options.models, options.steps, options.beside)
+    compared = ways(options.models, options.steps, options.guidance, options.beside)
     reference = reference_ddpm.ReferenceUNet().eval()
     rates: dict[str, list[float]] = {}
     for _ in range(options.rounds):
@@ -107,7 +109,7 @@ def main() -> None:
     for way in compared:
         rate = statistics.median(rates[way.name])
         said = quality(way, options.num, options.sets, features, data, limits)
-        print(f"  {way.name:24} {rate:9.1f} images/s   {rate / base:7.0f} times   {said}", flush=True)
+        print(f"  {way.name:30} {rate:9.1f} images/s   {rate / base:7.0f} times   {said}", flush=True)
 
 
 if __name__ == "__main__":
