@@ -66,6 +66,7 @@ VARIANTS = {
     "min-snr": Variant({"weight": "min-snr"}),
     "cleaner": Variant({"times": "cleaner"}),
     "noisier": Variant({"times": "noisier"}),
+    "noisiest": Variant({"times": "noisiest"}),
     "wider": Variant({"times": "wider"}),
     "cfg": Variant(family="cfg"),
     "contrastive": Variant(model=parts.Contrastive, family="cfg"),

@@ -26,7 +26,12 @@ from genmnist.nn import unet
 from genmnist.nn.blocks import AdaptiveNorm, Attention, NoiseLevel, ResBlock, normalised, zero_init
 from genmnist.registry import TIMES
 
-for _name, _location, _width in (("cleaner", -0.5, 1.0), ("noisier", 0.5, 1.0), ("wider", 0.0, 1.5)):
+for _name, _location, _width in (
+    ("cleaner", -0.5, 1.0),
+    ("noisier", 0.5, 1.0),
+    ("noisiest", 1.0, 1.0),
+    ("wider", 0.0, 1.5),
+):
     TIMES.register(_name)(partial(logit_normal, location=_location, width=_width))
 
 
