@@ -14,10 +14,14 @@ from pathlib import Path
 
 # The server reads no other environment than that of its start; it never runs anything itself, because a
 # process that has taken gradients cannot be forked into one that takes some. The first optimiser of a process
-# imports torch._dynamo, which takes as long as torch.
+# imports torch._dynamo, which takes as long as torch; Typer, with the first command, a quarter of its time.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["genmnist.api", "genmnist.cli.app", "matplotlib.figure", "rich.console", "torch._dynamo"]
+    [
+        *("genmnist.api", "genmnist.cli.app", "genmnist.nn.vae", "filelock", "matplotlib.figure"),
+        *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.JpegImagePlugin", "PIL.PpmImagePlugin"),
+        *("pydantic.functional_validators", "pydantic.type_adapter", "rich.console", "torch._dynamo"),
+    ]
 )
 
 

@@ -199,6 +199,7 @@ def test_watchers_see_every_step() -> None:
     assert shares == [0.25, 0.5, 0.75, 1.0] * 2
 
 
+@pytest.mark.slow
 def test_the_bundled_model_finds_the_noise_of_real_digits(few: Splits) -> None:
     """DDIM inversion: solved backwards and forwards again, the ODE comes back to where it began."""
     import genmnist

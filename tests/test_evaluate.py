@@ -192,7 +192,9 @@ def test_a_quick_look_codes_fewer_images(mnist: Splits, small_vae: VAE) -> None:
     assert (name, found.images) == ("vae", 40)
 
 
-def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def pair(genmnist: Command, idx_folder: Path) -> None:
+    """Train two runs that differ in beta."""
     words = (
         "--data-dir",
         idx_folder,
@@ -208,6 +210,10 @@ def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path
     )
     genmnist("train", "vae", *words, "--out", "vae")
     genmnist("train", "vae", *words, "--beta", 4.0, "--out", "beta")
+
+
+@pytest.mark.usefixtures("pair")
+def test_runs_are_compared_where_they_differ(genmnist: Command, tmp_path: Path) -> None:
     genmnist("train", "vae", "--steps", 3, "--latent", 3, "--hidden", 16, "--quiet", "--out", "short")
     ours, theirs = genmnist("compare", "vae", "short", "--json").json["runs"]
     assert (ours["data"], theirs["data"]) == ("folder digits", "mnist")
@@ -221,11 +227,21 @@ def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path
     assert ours["settings"]["hidden"] == 16
     assert ours["images seen"] == ours["steps"] * 128
     last = Run(tmp_path / "beta").metrics[-1].losses
-    assert (
-        theirs["negative ELBO"] == last["reconstruction"] + last["kl"]
-    )  # not the objective, of which KL is 4 parts
+    # Not the objective, of which KL is 4 parts.
+    assert theirs["negative ELBO"] == last["reconstruction"] + last["kl"]
     assert "measured" not in ours
+    assert metadata(tmp_path / "compare.png")["Command"] == "genmnist compare vae beta --json"
+    assert genmnist("compare", "vae", "beta", "--title", "Two runs", "--out", "c.svg").status == 0
+    svg = (tmp_path / "c.svg").read_text("utf-8")
+    assert ">Two runs</text>" in svg
+    assert "Command: genmnist compare vae beta --title" in svg
+    (tmp_path / "vae" / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    assert "metrics.jsonl is damaged" in one_sentence(genmnist("compare", "vae"), 1)
 
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pair")
+def test_runs_are_compared_by_what_was_measured(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:
     for run, num in (("vae", 30), ("beta", 40)):
         quick = ("--num", num, "--quick", "--data-dir", idx_folder, "--device", "cpu", "--style", "dark")
         measure = ("evaluate", "vae", "--model", run, *quick)
@@ -244,15 +260,6 @@ def test_evaluate_and_compare_runs(genmnist: Command, idx_folder: Path, tmp_path
     for num in (30, 40):
         assert f"{num} samples against" in done.out
     assert "no distance" not in genmnist("compare", "vae", "vae").out
-    assert [run["measured"]["num"] for run in genmnist("compare", "vae", "beta", "--json").json["runs"]] == [
-        30,
-        40,
-    ]
+    runs = genmnist("compare", "vae", "beta", "--json").json["runs"]
+    assert [run["measured"]["num"] for run in runs] == [30, 40]
     picture(tmp_path / "compare.png")
-    assert metadata(tmp_path / "compare.png")["Command"] == "genmnist compare vae beta --json"
-    assert genmnist("compare", "vae", "beta", "--title", "Two runs", "--out", "c.svg").status == 0
-    svg = (tmp_path / "c.svg").read_text("utf-8")
-    assert ">Two runs</text>" in svg
-    assert "Command: genmnist compare vae beta --title" in svg
-    (tmp_path / "vae" / "metrics.jsonl").write_text('{"epoch": 1}\n')
-    assert "metrics.jsonl is damaged" in one_sentence(genmnist("compare", "vae"), 1)

@@ -131,10 +131,10 @@ def test_tuning_learns_and_is_kept(few: Splits, tmp_path: Path) -> None:
     losses = []
 
     def listen(event: object, trainer: Trainer) -> None:
-        if trainer.step in (1, 40) and isinstance(event, StepEnd):
+        if trainer.step in (1, 20) and isinstance(event, StepEnd):
             losses.append(trainer.validate()["loss"])
 
-    run = genmnist.train("few", start=WEIGHTS / "ddpm-guide.safetensors", data=few, steps=40, device="cpu",
+    run = genmnist.train("few", start=WEIGHTS / "ddpm-guide.safetensors", data=few, steps=20, device="cpu",
                          recipe={"batch_size": 32, "ema": 0.9}, out=tmp_path / "run", sample_every=0,
                          listen=listen)  # fmt: skip
     assert losses[1] < losses[0]

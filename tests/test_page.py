@@ -17,6 +17,7 @@ from PIL import Image, ImageColor
 from playwright.sync_api import Browser
 
 from browser import Scheme, chromium, inspect
+from conftest import slow
 from genmnist.errors import GenmnistError
 from genmnist.figures import animation, curves, grid
 from genmnist.report.page import Page, Picture, Section, Table, write
@@ -82,8 +83,9 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(360, "dark"), (1440, "light"), *slow((360, "light"), (1440, "dark"))]
+)
 def test_every_reader_can_read_it(browser: Browser, report: Path, width: int, scheme: Scheme) -> None:
     seen = inspect(browser, report, width, scheme)
     seen.check()
