@@ -63,6 +63,7 @@ def test_it_starts_from_a_real_digit_unless_asked_for_the_prior(genmnist: Comman
     assert "--from-digit and --from-prior are two places" in both
 
 
+@pytest.mark.slow
 def test_a_model_of_two_factors_has_a_plane(genmnist: Command, idx_folder: Path, tmp_path: Path) -> None:
     words = (
         "--data-dir",

@@ -393,6 +393,7 @@ def test_labels_matter_to_a_model_with_labels(few: Splits, measure: str) -> None
     assert bits(measure, model, images, few.test.labels[:4]) != pytest.approx(null, rel=1e-5)
 
 
+@pytest.mark.slow
 @each_measure
 def test_the_bundled_model_knows_digits_from_noise(few: Splits, measure: str) -> None:
     import genmnist
