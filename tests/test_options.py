@@ -169,8 +169,8 @@ def test_what_goes_to_disk_comes_back(kind: type[Options], data: st.DataObject) 
     import msgspec
 
     chosen = {field.name: value_of(field) for field in fields(kind)}
-    # Which settings a sampler has, and which lie beside one another, is another matter.
-    for name in ("eta", "variance", "guide_above", "guide_below"):
+    # Which settings a sampler has, which lie beside others, and which follow from them, are other matters.
+    for name in ("classes", "clusters", "eta", "variance", "guide_above", "guide_below"):
         chosen.pop(name, None)
     values = data.draw(st.fixed_dictionaries({}, optional=chosen))
     options = kind.of(values)

@@ -348,7 +348,7 @@ def interpolation(
     seed, count = request.seed, 2 * pairs
     if from_digits and data is None:
         raise UsageError("walks `from_digits` need `data` to take them from")
-    z = model.prior(seed, count)
+    z, images = model.prior(seed, count), None
     if data is not None:
         if from_digits:
             from_digits = own = (data.number(from_digits[0]), data.number(from_digits[1]))
@@ -358,8 +358,9 @@ def interpolation(
             images, own = data.images[numbers], tuple(data.labels[numbers].tolist())
         if request.classes and not request.labels:
             request = replace(request, labels=own)
-        z = model.embed(images, request.sequence(0, count) if model.classes else None)
-    labels = request.sequence(0, count)  # of each pair its first end, then its second
+    labels = model.condition(request, 0, count, images)  # of each pair its first end, then its second
+    if images is not None:
+        z = model.embed(images, labels if request.guide is None else None)
     ends = None if labels is None else (labels[0::2], labels[1::2])
     watch(1)
     alphas = torch.linspace(0, 1, points)
@@ -379,7 +380,7 @@ def interpolation(
     }
     if hasattr(request.how, "deterministic"):  # or else the end points alone say what lies between them
         facts |= request.how.asdict()
-    if labels is not None:
+    if labels is not None and request.classes:
         facts["labels"] = labels.view(-1, 2).tolist()
     return Drawing(picture, frames, facts, bounce=True)
 

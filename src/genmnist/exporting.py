@@ -62,7 +62,8 @@ class Denoising(Struct, frozen=True, kw_only=True):
 
     Attributes:
         target: what the network predicts, by name; `about_target` says what that is.
-        null_label: the label that stands for none, in models with labels.
+        null_label: the label that stands for any, in models with labels or clusters.
+        clusters: the share of each cluster, in models with clusters.
         default: the sampler that suits the model.
         ways: the settings of each sampler.
     """
@@ -71,6 +72,7 @@ class Denoising(Struct, frozen=True, kw_only=True):
     about_target: str
     schedule: Schedule
     null_label: int | None
+    clusters: tuple[float, ...] = ()
     default: str
     ways: dict[str, Way]
 
@@ -261,7 +263,8 @@ def _denoising(model: Diffusion) -> Denoising:
             straight=schedule.straight,
             log_snrs=tuple(schedule.log_snrs.tolist()),
         ),
-        null_label=model.classes or None,
+        null_label=model.options.classes or None,
+        clusters=() if model.clusters is None else tuple(model.clusters.shares.tolist()),
         default=model.how().sampler,
         ways=ways,
     )
@@ -272,7 +275,9 @@ def _use(model: Model) -> Iterator[str]:
     if isinstance(model, Diffusion):
         yield from _USE
         yield _STRAIGHT if model.schedule.straight else _PRESERVING
-        if model.classes:
+        if model.clusters is not None:
+            yield _CLUSTERED
+        if model.options.classes:
             yield _GUIDED
     elif isinstance(model, Latent):
         yield "z = mean + exp(log_variance / 2) * noise; the points of the prior are standard normal."
@@ -296,6 +301,7 @@ _USE = (
 )
 _STRAIGHT = "alpha(t) = sigmoid(lambda / 2), sigma(t) = sigmoid(-lambda / 2)."
 _PRESERVING = "alpha(t) = sqrt(sigmoid(lambda)), sigma(t) = sqrt(sigmoid(-lambda))."
+_CLUSTERED = "The label of a sample is a cluster, drawn by the shares in denoising.clusters."
 _GUIDED = "Guided by w: (1 + w) of what is predicted with the label, less w of that with the null label."
 
 

@@ -122,6 +122,8 @@ def _diffusion(family: str, model: Diffusion) -> dict[str, Any]:
         "shape": model.shape,
         "classes": model.classes,
         "class_names": model.class_names,
+        "null_label": document.null_label,
+        "clusters": document.clusters,
         "target": document.target,
         "straight": document.schedule.straight,
         "log_snrs": document.schedule.log_snrs,

@@ -8,7 +8,7 @@ from genmnist.data.facts import MNIST
 from genmnist.families.ddpm import DiffusionOptions, presets
 from genmnist.families.family import ClassNames, Family, Preset, Recipe
 from genmnist.families.sampling import GuidedSampling
-from genmnist.options import about
+from genmnist.options import about, internal
 
 
 class ConditionalOptions(DiffusionOptions, frozen=True, kw_only=True):
@@ -18,9 +18,10 @@ class ConditionalOptions(DiffusionOptions, frozen=True, kw_only=True):
         int, about("Labels that it knows, besides the null label that stands for any.", 1, 256)
     ] = MNIST.classes
     class_names: ClassNames = ()
-    drop_label: Annotated[float, about("Share of the training images whose label is kept from it.", 0, 1)] = (
-        0.1
-    )
+    clusters: Annotated[int, internal(0, 0)] = 0
+
+    def _count_classes(self) -> None:
+        """Leave it to the data how many there are."""
 
 
 CFG = Family(

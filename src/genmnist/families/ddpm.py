@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import msgspec
+
 from genmnist.families.family import Family, ModelOptions, Preset, Recipe
 from genmnist.families.sampling import Sampling
 from genmnist.options import about, internal, named
 from genmnist.registry import NETWORKS, SCHEDULES, TARGETS, TIMES, WEIGHTS
 
+MAX_CLUSTERS = 1024
 FEATURES = 32  # from which the probabilities of a channel's values are made
+Clusters = Annotated[
+    int,
+    about("Clusters that it sorts the images into, and is told which; 0: none.", 0, MAX_CLUSTERS),
+]
 
 
 class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
@@ -18,7 +25,11 @@ class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
 
     renamed: ClassVar[Mapping[str, str]] = {"noise": "noise_schedule"}
 
-    classes: Annotated[int, internal(0, 0)] = 0
+    classes: Annotated[int, internal(0, MAX_CLUSTERS)] = 0  # that the network knows: the clusters
+    clusters: Clusters = 0
+    drop_label: Annotated[
+        float, about("Share of the training images whose label or cluster is kept from it.", 0, 1)
+    ] = 0.1
     network: Annotated[str, named(NETWORKS, "Network.")] = "unet"
     size: Annotated[
         Literal["auto", "tiny", "small", "medium", "fine", "base", "report"],
@@ -40,6 +51,14 @@ class DiffusionOptions(ModelOptions, frozen=True, kw_only=True):
     ] = 1.0
     times: Annotated[str, named(TIMES, "Where training draws timesteps.")] = "uniform"
     weight: Annotated[str, named(WEIGHTS, "Weight of the noise levels.")] = "simple"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._count_classes()
+
+    def _count_classes(self) -> None:
+        """See to it that a network without labels knows the clusters, and nothing else."""
+        msgspec.structs.force_setattr(self, "classes", self.clusters)
 
     @property
     def knows_values(self) -> bool:

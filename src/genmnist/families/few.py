@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Self
 
+import msgspec
+
 from genmnist.errors import UsageError
 from genmnist.families.cfg import ConditionalOptions
+from genmnist.families.ddpm import MAX_CLUSTERS, Clusters
 from genmnist.families.family import Family, ModelOptions, Preset, Recipe
 from genmnist.families.sampling import GuidedSampling
 from genmnist.options import about, internal, named
 from genmnist.registry import SAMPLERS, SPACINGS, TIMES
 
 _OF_THE_SOURCE = (
-    "shape", "classes", "class_names", "network", "size", "width", "blocks", "patch", "noise_schedule",
-    "timesteps", "target",
+    "shape", "classes", "class_names", "clusters", "network", "size", "width", "blocks", "patch",
+    "noise_schedule", "timesteps", "target",
 )  # fmt: skip
 
 
 class FewOptions(ConditionalOptions, frozen=True, kw_only=True):
     """What a few-step model is: the network of a diffusion model, and how it is made consistent."""
 
-    classes: Annotated[int, internal(0, 256)] = 0
+    classes: Annotated[int, internal(0, MAX_CLUSTERS)] = 0
+    clusters: Clusters = 0
     times: Annotated[str, named(TIMES, "Where training draws timesteps.")] = "broad"
     halvings: Annotated[
         float, about("How often training halves the gap between the two noise levels it compares.", 0, 16)
@@ -28,6 +32,11 @@ class FewOptions(ConditionalOptions, frozen=True, kw_only=True):
     huber: Annotated[
         float, about("Distance between images, a pixel, below which the loss is quadratic.", 0, 1)
     ] = 5.4e-4
+
+    def _count_classes(self) -> None:
+        """Let the network know the clusters, if there are any, or else the labels of its source."""
+        if self.clusters:
+            msgspec.structs.force_setattr(self, "classes", self.clusters)
 
     def of_source(self, source: ModelOptions) -> Self:
         """Return these options for the network of another diffusion model."""

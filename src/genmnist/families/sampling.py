@@ -49,6 +49,15 @@ class Sampling(Options, frozen=True, kw_only=True):
     threshold: Annotated[Literal["static", "dynamic", "none"], about("Keep predicted images in range.")] = (
         "static"
     )
+    guidance: Annotated[
+        float,
+        about(
+            "Strength w of the guidance, in models with labels or clusters: 0 is the model as it is, -1 the "
+            "one without.",
+            -1,
+            1000,
+        ),
+    ] = 0.0
     autoguidance: Annotated[
         float,
         about("How far to go beyond what a weaker model says, in the same noise; 0: not at all.", 0, 100),

@@ -51,6 +51,7 @@ class Model(nn.Module, ABC):
 
     family: ClassVar[str]
     unit: ClassVar[str]  # of its loss
+    optional: ClassVar[tuple[str, ...]] = ()  # how names of tensors begin that a model to start from may lack
     validation_images: ClassVar[int | None] = None  # at most so many are enough to validate on; None is all
     options: ModelOptions
 
@@ -235,6 +236,15 @@ class Generator(Model):
         names = self.class_names if guide is None else guide.class_names
         return Request(seed, self.how(how, **options), as_labels(labels, names), names, guide, watch)
 
+    def condition(
+        self, request: Request, first: int, count: int, images: UInt8[Tensor, "count h w *rgb"] | None = None
+    ) -> Int64[Tensor, " count"] | None:
+        """Return what the model is told of images `first` … `first + count - 1` of a request, if anything is.
+
+        These are the labels asked for; a family may know more of `images` that are given.
+        """
+        return request.sequence(first, count, self.device)
+
     @abstractmethod
     def draw(self, request: Request, first: int, count: int) -> Float[Tensor, "count c h w"]:
         """Draw images `first` … `first + count - 1` of a request, in one batch, as pixels in [0, 1]."""
@@ -335,7 +345,7 @@ class Latent(Generator):
         between = way(start, start if space == "label" else end, alphas)
         mixed = None
         if labels is not None:
-            classes = request.classes if request else self.classes
+            classes = (request.classes if request else 0) or getattr(self.options, "classes", 0)
             one, other = (F.one_hot(label.to(self.device), classes + 1).float() for label in labels)
             mixed = lerp(one, other, alphas).flatten(0, 1)
         return self.decode(between.flatten(0, 1), mixed, request).view(*between.shape[:2], *self.shape)

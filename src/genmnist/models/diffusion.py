@@ -25,14 +25,16 @@ from genmnist.errors import UsageError
 from genmnist.families.ddpm import DiffusionOptions
 from genmnist.families.sampling import RESAMPLE, STRENGTH, Sampling
 from genmnist.models.base import Frame, Images, Join, Latent, Losses
+from genmnist.models.clusters import Clusters
 from genmnist.models.graphs import Graph, Graphs, Port
-from genmnist.models.guidance import Guidance
+from genmnist.models.guidance import ClassifierFree, Guidance
 from genmnist.models.request import Request, check_whole
 from genmnist.nn.categorical import Categorical, Judged
 from genmnist.nn.unet import Labels, answer
+from genmnist.options import Options
 from genmnist.randomness import SampleNoise
 from genmnist.registry import NETWORKS, SAMPLERS, SCHEDULES, TIMES, WEIGHTS
-from genmnist.shares import normal_like
+from genmnist.shares import for_batch, normal_like
 
 _EMBEDDED = 7.8  # the log-SNR from which images are embedded: sigma / alpha = 0.02
 _FRAMES = 60  # of an animation, at most
@@ -45,6 +47,7 @@ class Diffusion(Latent):
 
     family: ClassVar[str] = "ddpm"
     unit: ClassVar[str] = "squared error a pixel"
+    optional: ClassVar[tuple[str, ...]] = ("clusters.", "network.label.")
     validation_images: ClassVar[int | None] = 2000  # all of them would take a tenth of the training's time
     options: DiffusionOptions
 
@@ -54,6 +57,12 @@ class Diffusion(Latent):
         self.network = Categorical(built, self.options) if self.knows_values else built
         adapts = TIMES.facts(self.options.times).get("adapts")
         self.spread = Spread() if adapts else None
+        self.clusters = Clusters(self.options.clusters, self.shape) if self.options.clusters else None
+
+    @property
+    def classes(self) -> int:
+        """Return how many labels it may be asked for; clusters are no labels."""
+        return 0 if self.options.clusters else super().classes
 
     @property
     def knows_values(self) -> bool:
@@ -61,9 +70,11 @@ class Diffusion(Latent):
         return self.options.knows_values
 
     def begin(self, images: UInt8[Tensor, "n h w *rgb"]) -> None:
-        """Let a model that knows values start from their histogram."""
+        """Let a model that knows values start from their histogram; find the clusters of one that has some."""
         if self.knows_values:
             self.network.begin(images)
+        if self.clusters is not None:
+            self.clusters.begin(images)
 
     def place(self, device: torch.device, precision: str = "auto") -> Self:
         """Move the model to `device`, its convolutions in the channels-last order that they run in."""
@@ -90,10 +101,11 @@ class Diffusion(Latent):
     def graphs(self) -> Graphs:
         """Return the network: what it is shown, and what it answers."""
         seen = Port("x", "noisy images, x_t / hypot(alpha, sigma), of images in [-1, 1]", self.shape)
+        kind = "class" if self.clusters is None else "cluster"
         level = Port("log_snr", "2 log(alpha / sigma), the noise level of each image")
-        label = Port("label", f"the class of each image, or {self.classes} for none", (), "int64")
+        label = Port("label", f"the {kind} of each image, or {self.options.classes} for any", (), "int64")
         answer = Port("prediction", f"the target {self.options.target} of each pixel", self.shape)
-        inputs = (seen, level, label) if self.classes else (seen, level)
+        inputs = (seen, level, label) if self.options.classes else (seen, level)
         return {"network": Graph(self.network, inputs, (answer,))}
 
     def losses(self, images: Images, labels: Int64[Tensor, " b"], progress: float = 1.0) -> Losses:
@@ -102,7 +114,20 @@ class Diffusion(Latent):
         Timesteps are stratified: one from each of as many equal parts of their distribution as there are
         images.
         """
-        return self._losses(images, None)
+        return self._losses(images, self.shown(images, labels))
+
+    def shown(self, images: Images, labels: Int64[Tensor, " b"]) -> Int64[Tensor, " b"] | None:
+        """Return what the network is told of images, their labels or clusters; training hides some (alg. 1).
+
+        Ho & Salimans 2022, "Classifier-free diffusion guidance". A network that knows neither hears nothing.
+        """
+        if not self.options.classes:
+            return None
+        own = labels if self.clusters is None else self.clusters.nearest(images)
+        if not self.training:
+            return own
+        drawn = for_batch(len(own), lambda whole: torch.rand(whole, device=own.device))
+        return own.masked_fill(drawn < self.options.drop_label, self.options.classes)
 
     def _losses(self, images: Images, labels: Labels | None) -> Losses:
         name, last = self.options.target, len(self.schedule) - 1
@@ -203,8 +228,10 @@ class Diffusion(Latent):
         return denoised(self.options.target, self.predict(x, alpha, sigma, labels), x, alpha, sigma)
 
     def guidance(self, how: Sampling) -> Guidance | None:
-        """Return the guidance of its own that the options ask for; a model without labels has none."""
-        return None
+        """Return classifier-free guidance of the strength asked for; none without labels or clusters."""
+        if not (classes := self.options.classes):
+            return None
+        return ClassifierFree(classes, how.guidance, how.guide_above, how.guide_below)
 
     def denoiser(self, request: Request, labels: Labels | None = None) -> Denoise:
         """Return what samplers call: guided first, then kept in range."""
@@ -227,10 +254,13 @@ class Diffusion(Latent):
         if weaker is None:
             return self.denoise
 
+        def less(x: Images, t: float, labels: Labels | None) -> Denoised:
+            known = labels if weaker.options.classes else None
+            found: Denoised = weaker.separate(x, *self._levels(x, t), known)
+            return found
+
         strength = within(how.autoguidance, self.schedule, how.guide_above, how.guide_below)
-        return autoguided(
-            self.denoise, lambda x, t, labels: weaker.separate(x, *self._levels(x, t), labels), strength
-        )
+        return autoguided(self.denoise, less, strength)
 
     def request(self, *args: Any, weaker: Diffusion | None = None, **asked: Any) -> Request:
         """Return what to draw, as `Generator.request` does; `weaker` is the model that autoguidance takes.
@@ -243,6 +273,8 @@ class Diffusion(Latent):
             raise UsageError("`autoguidance` and the `weaker` model that it goes beyond belong together")
         if weaker is not None and (weaker.shape, weaker.classes) != (self.shape, self.classes):
             raise UsageError("the `weaker` model must be of the same images and labels as the model itself")
+        if weaker is not None and not (weaker.clusters is None or weaker.clusters.agree(self.clusters)):
+            raise UsageError("the `weaker` model must have the same clusters as the model itself, or none")
         return replace(request, weaker=weaker)
 
     def settle(self, join: Join) -> None:
@@ -262,6 +294,22 @@ class Diffusion(Latent):
     def _noise(self, noise: SampleNoise) -> Images:
         # Not every schedule ends in pure noise of variance 1.
         return self.schedule.sigma(len(self.schedule) - 1).item() * noise.normal(*self.shape)
+
+    def how(self, how: Options | None = None, /, **options: Any) -> Any:
+        """Return how to sample, as `Generator.how`; a model without labels or clusters is not guided by them.
+
+        Raises:
+            UsageError: as `Generator.how`, or for such guidance other than the default of the family.
+        """
+        chosen = super().how(how, **options)
+        if self.options.classes or not chosen.guidance:
+            return chosen
+        if chosen.guidance != type(chosen)().guidance:
+            raise UsageError(
+                f"this {self.family} has no labels and no clusters to guide by: leave `guidance` out, or "
+                "take a model that has"
+            )
+        return chosen.replace({"guidance": 0.0})
 
     def timesteps(self, how: Sampling, visit: Sequence[float] = ()) -> list[float]:
         """Return the timesteps that a way of sampling passes through, and those to visit besides.
@@ -313,13 +361,24 @@ class Diffusion(Latent):
             UsageError: there is no such timestep.
         """
         noise = SampleNoise(request.seed, first, count, self.device)
-        labels = request.sequence(first, count, self.device)
+        labels = self.condition(request, first, count)
         x, timesteps = request.how.temperature * self._noise(noise), self.timesteps(request.how, visit)
         last = len(timesteps) - 1  # CLEAN is where the last step ends
         steps = self._steps(request, x, timesteps, noise, labels)
         for number, step in enumerate(steps, 1):
             yield step
             request.watch(number / last)
+
+    def condition(
+        self, request: Request, first: int, count: int, images: UInt8[Tensor, "count h w *rgb"] | None = None
+    ) -> Int64[Tensor, " count"] | None:
+        """Return the labels asked for or, with clusters, those of `images`, or those that are dealt."""
+        labels = super().condition(request, first, count)
+        if labels is not None or self.clusters is None:
+            return labels
+        if images is not None:
+            return self.clusters.nearest(scale(images.to(self.device)))
+        return self.clusters.deal(request.seed, first, count)
 
     def draw(self, request: Request, first: int, count: int) -> Float[Tensor, "count c h w"]:
         """Draw images in one batch, as pixels in [0, 1]; who watches is called after every step."""

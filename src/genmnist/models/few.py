@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from genmnist.diffusion.times import stratified
-from genmnist.errors import UsageError
-from genmnist.families.few import FewOptions, FewSampling
+from genmnist.families.few import FewOptions
 from genmnist.models.base import Images, Losses
 from genmnist.models.conditional import ConditionalDiffusion
 from genmnist.nn.unet import Labels
-from genmnist.options import Options
 from genmnist.registry import TIMES
 from genmnist.shares import normal_like
 
@@ -39,7 +37,7 @@ class FewSteps(ConditionalDiffusion):
 
         The gap between the noise levels is that of `progress`, the share of the training that is done.
         """
-        given = self.shown(labels)
+        given = self.shown(images, labels)
         t = TIMES[self.options.times](self.schedule, stratified(len(images)))
         noisy, r = self._ratio(t), self._nearer(t, progress)
         clean, noise = 2 * images - 1, normal_like(images)
@@ -74,22 +72,6 @@ class FewSteps(ConditionalDiffusion):
         )
         x = alpha * clean + sigma * noise
         return self.separate(x, alpha, sigma, labels).x0
-
-    def how(self, how: Options | None = None, /, **options: Any) -> Any:
-        """Return how to sample, as `Generator.how`; the default guidance is for models with labels.
-
-        Raises:
-            UsageError: as `Generator.how`, or for any other guidance of a model without labels.
-        """
-        chosen = super().how(how, **options)
-        if self.classes:
-            return chosen
-        if chosen.guidance not in (0, FewSampling().guidance):
-            raise UsageError(
-                "this few-step model has no labels to guide by: leave `guidance` out, or take one that was "
-                "tuned from a cfg"
-            )
-        return chosen.replace({"guidance": 0.0})
 
 
 def _column(values: Tensor, images: Images) -> Float64[Tensor, "b 1 1 1"]:

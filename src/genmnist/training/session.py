@@ -385,8 +385,14 @@ def _trainer(
 
 
 def _go_on_from(source: Model, model: Model) -> None:
-    """Give a model the weights of another. Raises UsageError unless they have the same shapes."""
+    """Give a model the weights of another; those that are `optional` and absent start at 0.
+
+    Raises:
+        UsageError: the others do not have the same shapes.
+    """
     weights, own = source.state_dict(), model.state_dict()
+    absent = [name for name in own if name not in weights and name.startswith(model.optional)]
+    weights |= {name: torch.zeros_like(own[name]) for name in absent}
     for name in sorted(weights.keys() | own.keys()):
         have, need = (set_[name].shape if name in set_ else None for set_ in (weights, own))
         if have != need:

@@ -92,7 +92,7 @@ function diffusion(name) {
     model = new Diffusion(info, (inputs, count, labels) => {
       /** @type {[Float32Array | BigInt64Array, number[]][]} */
       const given = [[inputs[0], [count, ...info.shape]], [inputs[1], [count]]];
-      if (info.classes) given.push([BigInt64Array.from(labels ?? [], BigInt), [count]]);
+      if (info.null_label !== null) given.push([BigInt64Array.from(labels ?? [], BigInt), [count]]);
       return run(name, given);
     });
     diffusions.set(name, model);

@@ -2,7 +2,7 @@
 
 import { classifierFree } from "./guidance.js";
 import { noisy, repaint, sooner } from "./inpainting.js";
-import { SampleNoise } from "./randomness.js";
+import { SampleNoise, derive } from "./randomness.js";
 import { SAMPLERS, thresholded } from "./samplers.js";
 import { Schedule } from "./schedules.js";
 import { spaced } from "./spacings.js";
@@ -19,7 +19,9 @@ import { denoised } from "./targets.js";
  * @property {string} name by which it is asked for
  * @property {string} title
  * @property {number[]} shape channels, height, width
- * @property {number} classes labels that it knows, 0 for none
+ * @property {number} classes labels that it may be asked for, 0 for none
+ * @property {number | null} null_label that stands for any, in a model whose network knows labels or clusters
+ * @property {number[]} clusters the share of each, in a model that knows them
  * @property {string[]} class_names
  * @property {string} target what it predicts
  * @property {boolean} straight
@@ -41,6 +43,25 @@ import { denoised } from "./targets.js";
  * @property {number} temperature
  * @property {number} guidance
  */
+
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
+
+/**
+ * Return the clusters of samples `first` … `first + count - 1` under `seed`: genmnist/models/clusters.py.
+ *
+ * @param {number[]} shares of each cluster
+ * @param {number} seed
+ * @param {number} first
+ * @param {number} count
+ */
+function deal(shares, seed, first, count) {
+  const start = Number(derive(seed, "clusters")) / 2 ** 63, all = shares.reduce((sum, one) => sum + one, 0);
+  return Array.from({ length: count }, (_, k) => {
+    let left = ((start + (first + k) * GOLDEN) % 1) * all;
+    const cluster = shares.findIndex((share) => (left -= share) < 0);
+    return cluster < 0 ? shares.length - 1 : cluster;
+  });
+}
 
 /** A diffusion model: genmnist/models/diffusion.py. */
 export class Diffusion {
@@ -83,8 +104,8 @@ export class Diffusion {
   denoiser(labels, count, guidance) {
     /** @type {Denoise} */
     let denoise = (x, t) => this.denoise(x, t, []);
-    if (this.info.classes) {
-      const any = this.info.classes;
+    const any = this.info.null_label;
+    if (any !== null) {
       const own = Array.from({ length: count }, (_, k) => (labels.length ? labels[k % labels.length] : any));
       denoise = labels.length
         ? classifierFree((x, t, all) => this.denoise(x, t, all), own, any, guidance)
@@ -115,8 +136,9 @@ export class Diffusion {
    * @returns {AsyncGenerator<Step, void, void>}
    */
   async *trace(how, labels, seed, first, count) {
-    const noise = new SampleNoise(seed, first, count);
-    yield* this.walk(how, labels, this.prior(noise, how.temperature), this.timesteps(how), noise);
+    const noise = new SampleNoise(seed, first, count), { clusters } = this.info;
+    const own = clusters.length ? deal(clusters, seed, first, count) : labels;
+    yield* this.walk(how, own, this.prior(noise, how.temperature), this.timesteps(how), noise);
   }
 
   /** @param {How} how */

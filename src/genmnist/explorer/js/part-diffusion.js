@@ -92,7 +92,8 @@ export function buildDiffusion(page, place) {
     return classes;
   }
   function settle() {
-    label.element.hidden = guidance.element.hidden = !info().classes;
+    label.element.hidden = !info().classes;
+    guidance.element.hidden = info().null_label === null;
     eta.element.hidden = sampler.get() !== "ddim";
     curve.schedule(new Schedule(info().log_snrs, info().straight));
   }
@@ -245,7 +246,7 @@ export function buildDiffusion(page, place) {
   const before = settle;
   const settled = () => {
     before();
-    guidedBlock.hidden = !info().classes;
+    guidedBlock.hidden = info().null_label === null;
   };
   settled();
   page.opened.set("diffusion", () => {
