@@ -53,7 +53,7 @@ class Variant:
     @property
     def costs_the_same(self) -> bool:
         """Tell whether a step costs what one of the base does, by its make."""
-        free = {"times", "weight", "noise_schedule", "target", "lr"}
+        free = {"clusters", "times", "weight", "noise_schedule", "target", "lr"}
         return not (self.network or self.model or {*self.options, *self.recipe} - free)
 
 
@@ -66,6 +66,7 @@ VARIANTS = {
     "min-snr": Variant({"weight": "min-snr"}),
     "cleaner": Variant({"times": "cleaner"}),
     "noisier": Variant({"times": "noisier"}),
+    "clusters": Variant({"clusters": 100}),
     "noisiest": Variant({"times": "noisiest"}),
     "wider": Variant({"times": "wider"}),
     "cfg": Variant(family="cfg"),

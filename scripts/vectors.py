@@ -17,6 +17,7 @@ from genmnist.diffusion.inpainting import repaint, sooner
 from genmnist.diffusion.schedules import Schedule
 from genmnist.diffusion.spacings import spaced
 from genmnist.diffusion.targets import Denoised, denoised
+from genmnist.models.clusters import Clusters
 from genmnist.randomness import SampleNoise, derive, philox
 from genmnist.registry import SAMPLERS, SCHEDULES, SPACINGS, TARGETS
 
@@ -66,12 +67,21 @@ def vectors() -> dict[str, Any]:
         ],
         "repaint": _completed(),
         "sooner": [[strength, sooner([63.0, 20.0, 3.0, -1.0], strength)] for strength in (0.25, 1.0)],
+        "clusters": [_dealt(seed, first) for seed, first in ((0, 0), (7, 1000), (2**40, 3))],
         "guidance": [_guided(strength) for strength in (-1.0, 0.0, 0.5, 3.0)],
     }  # fmt: skip
 
 
 def _start() -> Tensor:
     return SampleNoise(3, 0, 2).normal(NUMBERS).double()
+
+
+def _dealt(seed: int, first: int) -> dict[str, Any]:
+    shares = [0.125, 0.5, 0.0, 0.25, 0.125]
+    clusters = Clusters(len(shares), (1, 2, 2))
+    clusters.shares.copy_(torch.tensor(shares))
+    dealt = clusters.deal(seed, first, NUMBERS).tolist()
+    return {"shares": shares, "seed": seed, "first": first, "dealt": dealt}
 
 
 def _noise() -> dict[str, Any]:

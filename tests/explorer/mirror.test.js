@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
+import { deal } from "../../src/genmnist/explorer/js/clusters.js";
 import { classifierFree } from "../../src/genmnist/explorer/js/guidance.js";
 import { repaint, sooner } from "../../src/genmnist/explorer/js/inpainting.js";
 import { derive, philox, SampleNoise } from "../../src/genmnist/explorer/js/randomness.js";
@@ -45,6 +46,12 @@ test("seeds, counters and noise", () => {
   const { seed, first, count, numbers, draws } = vectors.noise;
   const noise = new SampleNoise(seed, first, count);
   for (const wanted of draws) close(noise.normal(numbers), wanted);
+});
+
+test("clusters", () => {
+  for (const { shares, seed, first, dealt } of vectors.clusters) {
+    assert.deepEqual(deal(shares, seed, first, dealt.length), dealt);
+  }
 });
 
 test("schedules", () => {

@@ -1,9 +1,9 @@
 """Labels that nobody gave: clusters of the training images, which a model without labels can be told.
 
-What is drawn follows p(x) = sum over k of p(k) p(x | k), k being a cluster. Which of them an image will be is
-the hardest that a network has to settle on the way from noise; where it is told, it learns the rest sooner (Bao
-et al. 2022, "Why are conditional generative models better than unconditional ones?"; Hu et al. 2023, "Self-guided
-diffusion models"; Adaloglou et al. 2024, "Rethinking cluster-conditioned diffusion models").
+What is drawn follows p(x) = sum over k of p(k) p(x | k), k being a cluster. Which of them an image will be of
+is the hardest that a network has to settle on the way from noise; where it is told, it learns the rest sooner
+(Bao et al. 2022, "Why are conditional generative models better than unconditional ones?"; Hu et al. 2023,
+"Self-guided diffusion models"; Adaloglou et al. 2024, "Rethinking cluster-conditioned diffusion models").
 """
 
 from __future__ import annotations

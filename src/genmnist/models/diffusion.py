@@ -70,7 +70,7 @@ class Diffusion(Latent):
         return self.options.knows_values
 
     def begin(self, images: UInt8[Tensor, "n h w *rgb"]) -> None:
-        """Let a model that knows values start from their histogram; find the clusters of one that has some."""
+        """Let a model that knows values start from their histogram; find the clusters of one with some."""
         if self.knows_values:
             self.network.begin(images)
         if self.clusters is not None:

@@ -1,8 +1,9 @@
 // The models of a page as functions on arrays: what genmnist/models/ has, run by onnxruntime.
 
+import { deal } from "./clusters.js";
 import { classifierFree } from "./guidance.js";
 import { noisy, repaint, sooner } from "./inpainting.js";
-import { SampleNoise, derive } from "./randomness.js";
+import { SampleNoise } from "./randomness.js";
 import { SAMPLERS, thresholded } from "./samplers.js";
 import { Schedule } from "./schedules.js";
 import { spaced } from "./spacings.js";
@@ -43,25 +44,6 @@ import { denoised } from "./targets.js";
  * @property {number} temperature
  * @property {number} guidance
  */
-
-const GOLDEN = (Math.sqrt(5) - 1) / 2;
-
-/**
- * Return the clusters of samples `first` … `first + count - 1` under `seed`: genmnist/models/clusters.py.
- *
- * @param {number[]} shares of each cluster
- * @param {number} seed
- * @param {number} first
- * @param {number} count
- */
-function deal(shares, seed, first, count) {
-  const start = Number(derive(seed, "clusters")) / 2 ** 63, all = shares.reduce((sum, one) => sum + one, 0);
-  return Array.from({ length: count }, (_, k) => {
-    let left = ((start + (first + k) * GOLDEN) % 1) * all;
-    const cluster = shares.findIndex((share) => (left -= share) < 0);
-    return cluster < 0 ? shares.length - 1 : cluster;
-  });
-}
 
 /** A diffusion model: genmnist/models/diffusion.py. */
 export class Diffusion {
