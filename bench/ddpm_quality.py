@@ -34,7 +34,7 @@ from genmnist.evaluation import distances
 # What ours differ in from a preset, and how they are sampled.
 _OURS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "fast": ("fast", {}, {}),
-    "clusters": ("fast", {"clusters": 100}, {"sampler": "ddim", "guidance": 0.4}),
+    "clusters": ("fast", {"clusters": 100}, {"guidance": 0.4}),
     "best": ("best", {}, {}),
 }
 _FLOOR_DRAWS = 10

@@ -21,7 +21,7 @@ from genmnist.families.sampling import Sampling
 from genmnist.files import read_bytes, write_bytes, write_document
 from genmnist.models import Diffusion, Generator, Latent, Model
 from genmnist.models.graphs import Graph, Port
-from genmnist.registry import FAMILIES, SAMPLERS, TARGETS
+from genmnist.registry import SAMPLERS, TARGETS
 from genmnist.runs.documents import Values
 from genmnist.text import first_line
 from genmnist.version import __version__, versions
@@ -248,10 +248,9 @@ def _file(family: str, name: str, count: int) -> str:
 
 def _denoising(model: Diffusion) -> Denoising:
     schedule = model.schedule
-    sampling: Any = FAMILIES[model.family].sampling
     ways = {}
     for sampler in SAMPLERS.names():
-        how: Sampling = sampling.choose(sampler)
+        how: Sampling = model.how(sampler=sampler)
         with contextlib.suppress(UsageError):  # more steps than this model has timesteps
             ways[sampler] = Way(options=how.asdict(), timesteps=tuple(model.timesteps(how)))
     return Denoising(

@@ -51,13 +51,8 @@ class Sampling(Options, frozen=True, kw_only=True):
     )
     guidance: Annotated[
         float,
-        about(
-            "Strength w of the guidance, in models with labels or clusters: 0 is the model as it is, -1 the "
-            "one without.",
-            -1,
-            1000,
-        ),
-    ] = 0.0
+        about("Strength w of the guidance by clusters, if it has some: 0 is none, -1 forgets them.", -1, 1000),
+    ] = 0.3
     autoguidance: Annotated[
         float,
         about("How far to go beyond what a weaker model says, in the same noise; 0: not at all.", 0, 100),
@@ -99,11 +94,13 @@ class Sampling(Options, frozen=True, kw_only=True):
     def deterministic(cls, sampler: str | None = None, **changes: Any) -> Self:
         """Return how to follow the sampler's ODE, from given ends: by dpm-solver unless another is named.
 
+        It is unguided unless asked: images that were embedded come back as they came.
+
         Raises:
             UsageError: the sampler draws noise on its way, so that its end is no function of its start, or a
                 setting makes no sense.
         """
-        how = cls.choose(sampler or "dpm-solver", eta=0.0).replace(changes)
+        how = cls.choose(sampler or "dpm-solver", eta=0.0, guidance=0.0).replace(changes)
         how.check_no_noise()
         if how.temperature != 1:
             raise UsageError(
@@ -149,10 +146,3 @@ class GuidedSampling(Sampling, frozen=True, kw_only=True):
             "Strength w of the guidance: 0 is the model with labels as it is, -1 the one without.", -1, 1000
         ),
     ] = 0.5
-
-    @classmethod
-    def deterministic(cls, sampler: str | None = None, **changes: Any) -> Self:
-        """See `Sampling.deterministic`; unguided unless asked: inverted digits come back as they came."""
-        if changes.get("guidance") is None:
-            changes["guidance"] = 0.0
-        return super().deterministic(sampler, **changes)
