@@ -112,8 +112,8 @@ weights: setup
 	$(BIN)/genmnist train vae --out build/weights/vae
 	$(BIN)/python scripts/bundle.py build/weights/vae "genmnist train vae"
 	cp build/weights/vae/losses.png docs/images/vae-losses.png
-	$(BIN)/genmnist train ddpm --preset best --out build/weights/ddpm
-	$(BIN)/python scripts/bundle.py build/weights/ddpm "genmnist train ddpm --preset best"
+	$(BIN)/genmnist train ddpm --preset best --clusters 0 --out build/weights/ddpm
+	$(BIN)/python scripts/bundle.py build/weights/ddpm "genmnist train ddpm --preset best --clusters 0"
 	cp build/weights/ddpm/samples-by-epoch.png docs/images/ddpm-samples-by-epoch.png
 	$(BIN)/genmnist train cfg --preset best --steps 20000 --out build/weights/cfg
 	$(BIN)/python scripts/bundle.py build/weights/cfg "genmnist train cfg --preset best --steps 20000"
@@ -122,10 +122,10 @@ weights: setup
 		--steps 12206,6579@1317,9213@3318,10124@4942,11463@6275,11608@7367
 	$(BIN)/python scripts/bundle.py build/weights/ddpm-likelihood \
 		"genmnist train ddpm --preset likelihood --budget 104m --threads 1" likelihood
-	for family in ddpm cfg; do \
-		command="genmnist train $$family --preset fast --size tiny --seed 1 --steps 2500 --threads 1"; \
-		$(BIN)/$$command --out build/weights/$$family-guide && \
-		$(BIN)/python scripts/bundle.py build/weights/$$family-guide "$$command" guide || exit 1; \
+	for model in "ddpm --clusters 0" cfg; do \
+		command="genmnist train $$model --preset fast --size tiny --seed 1 --steps 2500 --threads 1"; \
+		folder=build/weights/$${model%% *}-guide; \
+		$(BIN)/$$command --out $$folder && $(BIN)/python scripts/bundle.py $$folder "$$command" guide || exit 1; \
 	done
 	$(BIN)/genmnist train few --from src/genmnist/weights/cfg.safetensors --batch-size 64 --halvings 6 --ema 0.999 \
 		--threads 1 --out build/weights/few \

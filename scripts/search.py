@@ -2,12 +2,12 @@
 
     python scripts/search.py [--size tiny] [--cpu-minutes 2.5] [--only base,adamw] [--seeds 0,1]
 
-Each variant differs from `fast` in one thing, and trains on one thread. Time is that of the CPU, which other
-programs change little: steps of the variant and of the base are timed in turns, and the variant takes as many
-as cost what those of the base cost. Scores are Fréchet distances of 2,000 samples to the validation images in
-the features of the bundled classifier; cfg is not guided. Results are kept in a file, line by line: what
-stands there is not trained again, and has its row in the table at the end. docs/results.md keeps the tables
-of the searches that were made.
+Each variant differs in one thing from `fast` without clusters, and trains on one thread. Time is that of
+the CPU, which other programs change little: steps of the variant and of the base are timed in turns, and
+the variant takes as many as cost what those of the base cost. Scores are Fréchet distances of 2,000 samples
+to the validation images in the features of the bundled classifier; cfg is not guided. Results are kept in a
+file, line by line: what stands there is not trained again, and has its row in the table at the end.
+docs/results.md keeps the tables of the searches that were made.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Search:
     def _preset(self, variant: Variant) -> tuple[Any, Any, Recipe]:
         family = FAMILIES[variant.family]
         _, preset = family.preset("fast")
-        return family, preset.options.replace({"size": self.size}), preset.recipe
+        return family, preset.options.replace({"size": self.size, "clusters": 0}), preset.recipe
 
     def paces(self, *chosen: Variant) -> list[float]:
         """Return the CPU time of a step of each, in seconds: medians of steps that were taken in turns."""

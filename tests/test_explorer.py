@@ -163,18 +163,40 @@ def test_the_page_draws_what_python_draws(
 
 
 @pytest.mark.slow
-def test_the_page_draws_in_few_steps_what_python_draws(
-    browser: Browser, genmnist: Command, tmp_path: Path
+@pytest.mark.parametrize(
+    ("family", "how", "fragment", "asked", "calls"),
+    [
+        ("few", ("--from", "cfg"), "&label=7", {"labels": [7]}, 4),  # with the label and without
+        (
+            "ddpm",
+            ("--clusters", 5, "--size", "tiny", "--lr", 0.02),
+            "",
+            {},
+            32,
+        ),  # with the cluster and without
+    ],
+)
+def test_the_page_draws_by_a_run_what_python_draws(
+    browser: Browser,
+    genmnist: Command,
+    tmp_path: Path,
+    family: str,
+    how: tuple[str, ...],
+    fragment: str,
+    asked: dict[str, Any],
+    calls: int,
 ) -> None:
-    done = genmnist("train", "few", "--from", "cfg", "--steps", 2, "--sample-every", 0, "--out", "run")
+    done = genmnist("train", family, *how, "--steps", 2, "--sample-every", 0, "--out", "run")
     assert done.status == 0, done.err
     done = genmnist("explore", "run")
     assert done.status == 0, done.err
-    model = load("few", tmp_path / "run", device="cpu", precision="float32")
+    model = load(family, tmp_path / "run", device="cpu", precision="float32")
     assert isinstance(model, Diffusion)
-    wanted = model.sample(1, seed=2, labels=[7])[0].numpy().astype(int)
-    with opened(browser, tmp_path / "explorer.html", "part=diffusion&model=few&label=7&seed=2") as page:
-        page.get_by_text("Drawn in 4 calls").wait_for()  # with the label and without
+    wanted = model.sample(1, seed=2, **asked)[0].numpy().astype(int)
+    with opened(
+        browser, tmp_path / "explorer.html", f"part=diffusion&model={family}{fragment}&seed=2"
+    ) as page:
+        page.get_by_text(f"Drawn in {calls} calls").wait_for()
         assert np.abs(grey(page, ".trio figure:nth-child(1) canvas") - wanted).max() <= 2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from genmnist.data.facts import MNIST
-from genmnist.families.ddpm import DiffusionOptions, presets
+from genmnist.families.ddpm import STRAIGHT, DiffusionOptions, presets
 from genmnist.families.family import ClassNames, Family, Preset, Recipe
 from genmnist.families.sampling import GuidedSampling
 from genmnist.options import about, internal
@@ -29,7 +29,7 @@ CFG = Family(
     title="classifier-free guidance",
     model="genmnist.models.conditional:ConditionalDiffusion",
     presets=presets(
-        ConditionalOptions,
+        ConditionalOptions(**STRAIGHT),
         "the recipe of ddpm with labels, ten minutes on two cores",
         "its larger network, an hour (the bundled one, 67 minutes of one core: 98.8 % of labels kept)",
         "a model that knows how likely a digit with its label is, an hour on two cores",

@@ -32,6 +32,10 @@ class ModelOptions(Options, frozen=True, kw_only=True):
         """Return a copy in which whatever was left to the kind of device, `cpu` or `cuda`, is decided."""
         return self
 
+    def of_own_network(self) -> Self:
+        """Return the options that a network of somebody's own is trained with, but for those asked for."""
+        return self
+
     def of_source(self, source: ModelOptions) -> ModelOptions:
         """Return the options of a model that goes on from the weights of another: its own, as a rule.
 

@@ -51,7 +51,9 @@ class Sampling(Options, frozen=True, kw_only=True):
     )
     guidance: Annotated[
         float,
-        about("Strength w of the guidance by clusters, if it has some: 0 is none, -1 forgets them.", -1, 1000),
+        about(
+            "Strength w of the guidance by clusters, if it knows any: 0 is none, -1 forgets them.", -1, 1000
+        ),
     ] = 0.3
     autoguidance: Annotated[
         float,

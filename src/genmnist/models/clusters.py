@@ -8,6 +8,8 @@ is the hardest that a network has to settle on the way from noise; where it is t
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from genmnist.data import Shape, scale
 from genmnist.randomness import derive, generator
 
-_FITTED = 20_000  # images, at most, that they are found among
+_FITTED = 20_000  # images, at most
 _ROUNDS = 25
 _AT_ONCE = 4096
 _GOLDEN = (5**0.5 - 1) / 2
@@ -45,20 +47,10 @@ class Clusters(nn.Module):
 
     def begin(self, images: UInt8[Tensor, "n h w *rgb"]) -> None:
         """Find the clusters of images, unless there are some."""
-        if self.shares.any():
-            return
-        count = len(self.centres)
-        chosen = images[torch.linspace(0, len(images) - 1, min(len(images), _FITTED)).long()]
-        points = torch.cat([features(scale(batch)) for batch in chosen.split(_AT_ONCE)])
-        centres = points[torch.randperm(len(points), generator=generator(0, "clusters"))[:count]]
-        centres = F.pad(centres, (0, 0, 0, count - len(centres)))  # of fewer images than clusters
-        for _ in range(_ROUNDS):
-            own = _nearest(points, centres)
-            members = own.bincount(minlength=count)[:, None]
-            sums = torch.zeros_like(centres).index_add_(0, own, points)
-            centres = torch.where(members > 0, sums / members.clamp_min(1), centres)
-        self.centres.copy_(centres)
-        self.shares.copy_(_nearest(points, centres).bincount(minlength=count) / len(points))
+        if not self.shares.any():
+            centres, shares = _kmeans(images, len(self.centres))
+            self.centres.copy_(centres)
+            self.shares.copy_(shares)
 
     def agree(self, other: Clusters | None) -> bool:
         """Tell whether others are the same, but for the precision in which they are kept."""
@@ -106,6 +98,23 @@ def features(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b features"]:
     looks = torch.stack((ones, slant, x, zeros, ones, y), 1).view(count, 2, 3)
     upright = F.grid_sample(images, F.affine_grid(looks, [*images.shape], False), align_corners=False)
     return F.avg_pool2d(upright, 3, 2, 1).flatten(1)
+
+
+@functools.lru_cache(maxsize=1)  # a training builds its model more than once, to try it and to time it
+def _kmeans(
+    images: UInt8[Tensor, "n h w *rgb"], count: int
+) -> tuple[Float[Tensor, "k features"], Float[Tensor, " k"]]:
+    """Return the centres of so many clusters, and their shares; both are found among some of the images."""
+    chosen = images[torch.linspace(0, len(images) - 1, min(len(images), _FITTED)).long()]
+    points = torch.cat([features(scale(batch)) for batch in chosen.split(_AT_ONCE)])
+    centres = points[torch.randperm(len(points), generator=generator(0, "clusters"))[:count]]
+    centres = F.pad(centres, (0, 0, 0, count - len(centres)))  # of fewer images than clusters
+    for _ in range(_ROUNDS):
+        own = _nearest(points, centres)
+        members = own.bincount(minlength=count)[:, None]
+        sums = torch.zeros_like(centres).index_add_(0, own, points)
+        centres = torch.where(members > 0, sums / members.clamp_min(1), centres)
+    return centres, _nearest(points, centres).bincount(minlength=count) / len(points)
 
 
 def _nearest(

@@ -33,7 +33,7 @@ from genmnist.figures.style import about
 from genmnist.files import only_while
 from genmnist.models import Generator, Model
 from genmnist.randomness import reseed
-from genmnist.registry import DATASETS, FAMILIES, UnknownNameError
+from genmnist.registry import DATASETS, FAMILIES, NETWORKS, UnknownNameError
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import Config, identity, write_metrics
 from genmnist.runs.find import find_source
@@ -139,6 +139,8 @@ def train(
     source = None if start is None else _source(described, start, network)
     base = entry.options.of_source(source[0].options) if source else entry.options
     chosen, learned = base.replace(given), entry.recipe.replace(recipe or {})
+    if not source and (network is not None or any(r is NETWORKS and r.origin(n) for r, n in chosen.named())):
+        chosen = base.of_own_network().replace(given)
     if network is not None and not hasattr(chosen, "network"):
         raise UsageError(f"a {family} takes no `network` of your own")
     if budget is None and steps is None and (recipe or {}).get("epochs") is None:
