@@ -127,6 +127,12 @@ weights: setup
 		folder=build/weights/$${model%% *}-guide; \
 		$(BIN)/$$command --out $$folder && $(BIN)/python scripts/bundle.py $$folder "$$command" guide || exit 1; \
 	done
+	$(BIN)/genmnist train ddpm --preset best --from src/genmnist/weights/ddpm.safetensors --clusters 100 --lr 2e-3 \
+		--ema 0.999 --threads 1 --out build/weights/ddpm-clusters \
+		--steps 2348,2416@485,2611@942,2763@1351,3023@1733,3100@1999,2988@2351,2909@2547,2877@2607,2927@2765
+	$(BIN)/python scripts/bundle.py build/weights/ddpm-clusters \
+		"genmnist train ddpm --preset best --from bundled --clusters 100 --lr 2e-3 --ema 0.999 --budget 60m --threads 1" \
+		clusters
 	$(BIN)/genmnist train few --from src/genmnist/weights/cfg.safetensors --batch-size 64 --halvings 6 --ema 0.999 \
 		--threads 1 --out build/weights/few \
 		--steps 6166,3468@696,3312@1196,2779@1360,2468@1555,2251@1720,2640@1997,2722@2138,2678@2327,2718@2558,2804@2662,2852@2786
