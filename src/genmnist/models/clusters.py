@@ -9,6 +9,7 @@ is the hardest that a network has to settle on the way from noise; where it is t
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,12 @@ from torch import Tensor, nn
 from genmnist.data import Shape, scale
 from genmnist.randomness import derive, generator
 
-_FITTED = 20_000  # images, at most
+_FITTED = 20_000  # images that clusters are found among, at most
+_PIXELS = 2**26  # of all these, at most
+_AT_ONCE = 2**22
 _ROUNDS = 25
-_AT_ONCE = 4096
+_ROWS = 4096
+_SIDE = 16  # of what is compared, at most
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -79,7 +83,7 @@ class Clusters(nn.Module):
 
 
 def features(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b features"]:
-    """Return images as clusters are found in: centred by their mass, without their slant, at half the side.
+    """Return images as clusters are found in: centred by their mass, without their slant, and small.
 
     The slant is the shear under which columns and rows of the mass would not covary; hands differ by it more
     than digits do.
@@ -97,7 +101,8 @@ def features(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b features"]:
     ones, zeros = torch.ones_like(x), torch.zeros_like(x)
     looks = torch.stack((ones, slant, x, zeros, ones, y), 1).view(count, 2, 3)
     upright = F.grid_sample(images, F.affine_grid(looks, [*images.shape], False), align_corners=False)
-    return F.avg_pool2d(upright, 3, 2, 1).flatten(1)
+    stride = max(2, -(-max(height, width) // _SIDE))
+    return F.avg_pool2d(upright, stride + 1, stride, stride // 2).flatten(1)
 
 
 @functools.lru_cache(maxsize=1)  # a training builds its model more than once, to try it and to time it
@@ -105,8 +110,10 @@ def _kmeans(
     images: UInt8[Tensor, "n h w *rgb"], count: int
 ) -> tuple[Float[Tensor, "k features"], Float[Tensor, " k"]]:
     """Return the centres of so many clusters, and their shares; both are found among some of the images."""
-    chosen = images[torch.linspace(0, len(images) - 1, min(len(images), _FITTED)).long()]
-    points = torch.cat([features(scale(batch)) for batch in chosen.split(_AT_ONCE)])
+    size = math.prod(images.shape[1:])
+    few = min(len(images), _FITTED, max(_PIXELS // size, count))
+    chosen = images[torch.linspace(0, len(images) - 1, few).long()]
+    points = torch.cat([features(scale(batch)) for batch in chosen.split(max(_AT_ONCE // size, 1))])
     centres = points[torch.randperm(len(points), generator=generator(0, "clusters"))[:count]]
     centres = F.pad(centres, (0, 0, 0, count - len(centres)))  # of fewer images than clusters
     for _ in range(_ROUNDS):
@@ -122,4 +129,4 @@ def _nearest(
 ) -> Int64[Tensor, " n"]:
     """Return the nearest centre of each point."""
     size = centres.square().sum(1)
-    return torch.cat([(size - 2 * part @ centres.T).argmin(1) for part in points.split(_AT_ONCE)])
+    return torch.cat([(size - 2 * part @ centres.T).argmin(1) for part in points.split(_ROWS)])
