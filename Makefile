@@ -128,10 +128,16 @@ weights: setup
 		$(BIN)/$$command --out $$folder && $(BIN)/python scripts/bundle.py $$folder "$$command" guide || exit 1; \
 	done
 	$(BIN)/genmnist train ddpm --preset best --from src/genmnist/weights/ddpm.safetensors --clusters 100 --lr 2e-3 \
-		--ema 0.999 --threads 1 --out build/weights/ddpm-clusters \
+		--ema 0.999 --threads 1 --snapshots 8 --out build/weights/ddpm-clusters \
 		--steps 2348,2416@485,2611@942,2763@1351,3023@1733,3100@1999,2988@2351,2909@2547,2877@2607,2927@2765
 	$(BIN)/python scripts/bundle.py build/weights/ddpm-clusters \
-		"genmnist train ddpm --preset best --from bundled --clusters 100 --lr 2e-3 --ema 0.999 --budget 60m --threads 1" \
+		"genmnist train ddpm --preset best --from bundled --clusters 100 --lr 2e-3 --ema 0.999 --budget 60m --threads 1 --snapshots 8" \
+		clusters
+	$(BIN)/genmnist train few --from build/weights/ddpm-clusters/averages/00001605-0.05.safetensors --batch-size 64 \
+		--halvings 6 --ema 0.999 --lr 7e-4 --threads 1 --out build/weights/few-clusters \
+		--steps 1989,1852@372,1911@690,2183@1067,2387@1364,2519@1586,2440@1736,2478@1909,2523@2048,2564@2145,2538@2288
+	$(BIN)/python scripts/bundle.py build/weights/few-clusters \
+		"genmnist train few --from RUN/averages/00001605-0.05.safetensors --batch-size 64 --halvings 6 --ema 0.999 --lr 7e-4 --budget 52m --threads 1" \
 		clusters
 	$(BIN)/genmnist train few --from src/genmnist/weights/cfg.safetensors --batch-size 64 --halvings 6 --ema 0.999 \
 		--threads 1 --out build/weights/few \
