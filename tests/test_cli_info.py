@@ -97,11 +97,13 @@ def test_doctor_finds_nothing_wrong(genmnist: Command, tmp_path: Path) -> None:
     names = (
         "vae",
         "ddpm",
+        "ddpm-clusters",
         "ddpm-guide",
         "ddpm-likelihood",
         "cfg",
         "cfg-guide",
         "few",
+        "few-clusters",
         "classifier",
         "classifier-noisy",
     )
