@@ -3,10 +3,11 @@
     python bench/few_steps.py [--models bundled,RUN,…] [--steps 1,2,4] [--guidance 1,2] [--num 2000]
                               [--sets 3] [--rounds 3]
 
-Each model draws `--sets` times `--num` images by each number of steps and each guidance: the mean of their
-Fréchet distances to the 10,000 test images in the features of the bundled classifier, and of the first set
-precision, recall, the share that is nearer to a training image than 1 % of real images are, and, of a model
-with labels, the share that the classifier reads as asked. Beside it stand the bundled `ddpm` and `cfg` by
+Each model draws `--sets` times `--num` images by each number of steps and each guidance, of each label as
+many as training images have it: the mean of their Fréchet distances to the 10,000 test images in the features
+of the bundled classifier, and of the first set precision, recall, the share that is nearer to a training
+image than 1 % of real images are, and, of a model with labels, the share that the classifier reads as asked.
+Beside it stand the bundled `ddpm` and `cfg` by
 their default sampler, images a second, and how many times those of the reference: 64 images by 1000 ancestral
 steps of the report's network (bench/reference_ddpm.py), whose weights are random, since they do not change
 its speed. Same cores, one run, in turns; medians.
@@ -40,9 +41,9 @@ class Way(NamedTuple):
     model: Generator
     how: dict[str, Any]
 
-    def draw(self, num: int, seed: int) -> Tensor:
-        """Return images."""
-        return self.model.sample(num, seed, batch_size=64, **self.how)
+    def draw(self, num: int, seed: int, labels: Tensor | None = None) -> Tensor:
+        """Return images, of labels if there are any to ask for."""
+        return self.model.sample(num, seed, batch_size=64, labels=labels, **self.how)
 
 
 def ways(models: str, steps: str, guidance: str, beside: str) -> list[Way]:
@@ -64,14 +65,14 @@ def ways(models: str, steps: str, guidance: str, beside: str) -> list[Way]:
 def quality(way: Way, num: int, sets: int, features: FeatureSpace, data: Splits, limits: Any) -> str:
     """Return what is to be said of the images that a way draws."""
     theirs = features.features(data.test.images)
-    drawn = [way.draw(num, seed) for seed in range(sets)]
+    asked = [data.train.deal(num, seed) if way.model.classes else None for seed in range(sets)]
+    drawn = [way.draw(num, seed, labels) for seed, labels in enumerate(asked)]
     ours = [features.features(images) for images in drawn]
     distance = statistics.mean(distances.frechet(found, theirs) for found in ours)
     like = distances.manifold(ours[0], distances.fixed_subset(theirs, len(ours[0])))
     read = features.decide(ours[0])
     copies = neighbours.near_copies(drawn[0], read, data.train.images, limits).share
-    asked = way.model.request().sequence(0, num) if way.model.classes else None
-    kept = "" if asked is None else f"   label kept {(read == asked).double().mean():.2%}"
+    kept = "" if asked[0] is None else f"   label kept {(read == asked[0]).double().mean():.2%}"
     return (
         f"distance {distance:.4f}   precision {like.precision:.3f}   recall {like.recall:.3f}   "
         f"near-copies {copies:.2%}{kept}"

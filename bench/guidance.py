@@ -1,20 +1,24 @@
-"""How guidance trades diversity for truth to the label, in both of its kinds.
+"""How guidance trades diversity for truth to the label, in all of its kinds.
 
     python bench/guidance.py [--num 2000] [--check 10000] [--figure docs/images/guidance.png] [--judge FILE]
+                             [--rows FILE] [--only auto,…]
 
 A judge (bench/judge.py), which shares neither architecture nor seed with any network in the package, is
 trained first and reads the test images; then it reads what the bundled models draw. Classifier-free guidance
-of the bundled `cfg` by w, classifier guidance of the bundled `ddpm` by s, and autoguidance of both by models
-that are smaller and were trained for less long, `--num` images each; beside the
-share of labels kept stand the Fréchet distance to the test images, as a multiple of the floor (that of as
-many real training images), and precision and recall against as many test images. At w = 0 and w = 3 the
-share is measured on `--check` images.
+of the bundled `cfg` by w, everywhere and in an interval of noise levels, classifier guidance of the bundled
+`ddpm` by s, and autoguidance of both by models that are smaller and were trained for less long, `--num`
+images each, of each label as many as training images have it; beside the share of labels kept stand the
+Fréchet distance to the test images, as a multiple of the floor (that of as many real training images), and
+precision and recall against as many test images. At w = 0 and w = 3 the share is measured on `--check`
+images. What is in the file `--rows` is not measured again; `--only` leaves out sweeps whose names begin
+otherwise, but for those in the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,19 +31,18 @@ from torch import Tensor, nn
 import genmnist
 import judge
 from genmnist import api
-from genmnist.data import load
+from genmnist.data import Splits, load
 from genmnist.device import choose_device, describe_machine
 from genmnist.evaluation import distances
 from genmnist.figures.curves import Chart, Panel
-from genmnist.models import ByClassifier, Diffusion, Model
+from genmnist.models import ByClassifier, Diffusion
 
-_CFG = (-1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
-_WAYS: dict[str, tuple[dict[str, Any], tuple[float, ...]]] = {
-    "dpm-solver, 16 steps": ({}, (0.0, 1.0, 2.0, 4.0, 8.0)),
-    "ancestral, 50 steps": ({"sampler": "ancestral", "steps": 50}, (0.0, 1.0, 2.0, 4.0, 8.0)),
-}
-_AUTO: dict[str, dict[str, Any]] = {"ddpm": {}, "cfg": {"guidance": 0.0}}
+_W = (-1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
+_W_WITHIN = (0.5, 1.0, 2.0, 4.0)
+_INTERVAL: dict[str, Any] = {"guide_above": 0.3, "guide_below": 0.7}
+_S = (0.0, 1.0, 2.0, 4.0, 8.0)
 _BEYOND = (0.0, 0.3, 0.5, 0.7, 1.0, 2.0)
+_COLUMNS = 3
 _FLOOR_DRAWS = 10
 
 
@@ -51,22 +54,35 @@ class Row(NamedTuple):
     ratio: float  # distance over that of real images
     precision: float
     recall: float
+    rate: float  # images a second
+
+
+class Sweep(NamedTuple):
+    """What is measured at several strengths: a name, the letter of the strength, and what draws."""
+
+    name: str
+    letter: str
+    strengths: tuple[float, ...]
+    draw: Callable[[float, int, int], Tensor]  # of a strength, a number of images and a seed
 
 
 def chart(found: dict[str, list[Row]]) -> Chart:
-    """Return what a strength changes: a column a name, distances above, shares below."""
+    """Return what a strength changes: distances above, shares below, three names in a row."""
 
     def lines(rows: list[Row], **names: str) -> dict[str, tuple[list[float], list[float]]]:
         strengths = [row.strength for row in rows]
         return {name: (strengths, [getattr(row, field) for row in rows]) for field, name in names.items()}
 
-    above = [
-        Panel(lines(rows, ratio="distance"), "strength", "distance / floor", name, log=True)
-        for name, rows in found.items()
-    ]
     shares = {"kept": "label kept", "precision": "precision", "recall": "recall"}
-    below = [Panel(lines(rows, **shares), "strength", "share", shares=True) for rows in found.values()]
-    return Chart([above, below])
+    panels = []
+    for first in range(0, len(found), _COLUMNS):
+        some = [*found.items()][first : first + _COLUMNS]
+        panels.append([
+            Panel(lines(rows, ratio="distance"), "strength", "distance / floor", name, log=True)
+            for name, rows in some
+        ])  # fmt: skip
+        panels.append([Panel(lines(rows, **shares), "strength", "share", shares=True) for _, rows in some])
+    return Chart(panels)
 
 
 def trained_judge(path: Path | None, epochs: int = 8) -> nn.Module:
@@ -83,10 +99,34 @@ def trained_judge(path: Path | None, epochs: int = 8) -> nn.Module:
     return network
 
 
-def beyond(model: Diffusion, weaker: Model, way: dict[str, Any], w: float, num: int) -> Tensor:
-    """Draw by a model, guided by a weaker one with strength `w`."""
-    guided: dict[str, Any] = {"autoguidance": w, "weaker": weaker} if w else {}
-    return model.sample(num, 0, 64, **way, **guided)
+def sweeps(data: Splits) -> list[Sweep]:
+    """Return all that is measured."""
+    cfg, ddpm = (cast("Diffusion", genmnist.load(name, "bundled", device="cpu")) for name in ("cfg", "ddpm"))
+    noisy = genmnist.load("classifier", "bundled:noisy", device="cpu", precision="float32")
+    weaker = {name: genmnist.load(name, "bundled:guide", device="cpu") for name in ("ddpm", "cfg")}
+
+    def by_label(w: float, num: int, seed: int, **way: Any) -> Tensor:
+        return cfg.sample(num, seed, 64, labels=data.train.deal(num, seed), guidance=w, **way)
+
+    def by_classifier(s: float, num: int, seed: int, **way: Any) -> Tensor:
+        labels = data.train.deal(num, seed)
+        return ddpm.sample(num, seed, 64, labels=labels, guide=ByClassifier(noisy, s), **way)
+
+    def auto(model: Diffusion, w: float, num: int, seed: int, **way: Any) -> Tensor:
+        beyond: dict[str, Any] = {"autoguidance": w, "weaker": weaker[model.family]} if w else {}
+        labels = data.train.deal(num, seed) if model.classes else None
+        return model.sample(num, seed, 64, labels=labels, **way, **beyond)
+
+    within = functools.partial(by_label, **_INTERVAL)
+    ancestral = functools.partial(by_classifier, sampler="ancestral", steps=50)
+    return [
+        Sweep("classifier-free (cfg)", "w", _W, by_label),
+        Sweep("classifier-free in an interval (cfg)", "w", _W_WITHIN, within),
+        Sweep("a weaker model (cfg, w = 0)", "w", _BEYOND, functools.partial(auto, cfg, guidance=0.0)),
+        Sweep("classifier (ddpm)", "s", _S, by_classifier),
+        Sweep("classifier (ddpm, ancestral)", "s", _S, ancestral),
+        Sweep("a weaker model (ddpm)", "w", _BEYOND, functools.partial(auto, ddpm)),
+    ]
 
 
 def main() -> None:
@@ -95,6 +135,8 @@ def main() -> None:
     parser.add_argument("--check", type=int, default=10_000)
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--judge", type=Path)
+    parser.add_argument("--rows", type=Path, help="keeps what was measured, from one run to the next")
+    parser.add_argument("--only", default="", help="sweeps whose names begin so")
     parser.add_argument("--judge-epochs", type=int, default=8, help="fewer only to try this program")
     options = parser.parse_args()
     print(f"{describe_machine()}; {api.versions()}")
@@ -114,58 +156,43 @@ def main() -> None:
     print(f"{options.num} real training images: distance {floor:.4f}, precision {likeness.precision:.3f}, "
           f"recall {likeness.recall:.3f}")  # fmt: skip
 
-    def kept(images: Tensor) -> float:
-        asked = torch.arange(len(images)) % 10
-        return (judge.verdicts(reader, images) == asked).double().mean().item()
+    def row(sweep: Sweep, strength: float) -> Row:
+        started = time.perf_counter()
+        images = sweep.draw(strength, options.num, 0)
+        rate = options.num / (time.perf_counter() - started)
+        found = features.features(images)
+        like = distances.manifold(found, theirs[: options.num])
+        ratio = distances.frechet(found, theirs) / floor
+        return Row(strength, kept(images, 0), ratio, like.precision, like.recall, rate)
 
-    def sweep(name: str, strengths: tuple[float, ...], draw: Callable[[float, int], Tensor]) -> list[Row]:
-        rows = []
-        for strength in strengths:
-            started = time.perf_counter()
-            images = draw(strength, options.num)
-            rate = options.num / (time.perf_counter() - started)
-            found = features.features(images)
-            like = distances.manifold(found, theirs[: options.num])
-            ratio = distances.frechet(found, theirs) / floor
-            rows.append(Row(strength, kept(images), ratio, like.precision, like.recall))
+    def kept(images: Tensor, seed: int) -> float:
+        return (judge.verdicts(reader, images) == train.deal(len(images), seed)).double().mean().item()
+
+    known: dict[str, list[Row]] = {}
+    if options.rows and options.rows.exists():
+        known = {name: [Row(*r) for r in rows] for name, rows in json.loads(options.rows.read_text()).items()}
+    found: dict[str, list[Row]] = {}
+    for sweep in sweeps(data):
+        found[sweep.name] = known.setdefault(sweep.name, [])
+        asked = sweep.name.startswith(tuple(options.only.split(",")))
+        print(f"{sweep.name}, by {sweep.letter}" if asked or found[sweep.name] else f"{sweep.name}: left out")
+        for strength in sweep.strengths if asked else ():
+            if strength not in [row.strength for row in found[sweep.name]]:
+                found[sweep.name].append(row(sweep, strength))
+                if options.rows:
+                    options.rows.write_text(json.dumps(known))
+        for one in found[sweep.name]:
             print(
-                f"  {name} = {strength:5.2f}   label {rows[-1].kept:7.2%}   distance {rows[-1].ratio:6.2f} "
-                f"times the floor   precision {like.precision:.3f}   recall {like.recall:.3f}   "
-                f"{rate:5.0f} images/s",
+                f"  {sweep.letter} = {one.strength:5.2f}   label {one.kept:7.2%}   distance "
+                f"{one.ratio * floor:6.3f}, {one.ratio:6.2f} times the floor   precision "
+                f"{one.precision:.3f}   recall {one.recall:.3f}   {one.rate:5.0f} images/s",
                 flush=True,
             )
-        return rows
-
-    labels = list(range(10))
-    cfg = genmnist.load("cfg", "bundled", device="cpu")
-    print("classifier-free guidance of the bundled cfg")
-    free = sweep("w", _CFG, lambda w, num: cfg.sample(num, 0, 64, labels=labels, guidance=w))
-    for w in (0.0, 3.0):
-        share = kept(cfg.sample(options.check, 1, 64, labels=labels, guidance=w))
-        print(f"  w = {w:g}: {share:.2%} of {options.check:,} images carry the label asked for", flush=True)
-
-    ddpm = genmnist.load("ddpm", "bundled", device="cpu")
-    guide = genmnist.load("classifier", "bundled:noisy", device="cpu", precision="float32")
-    steered = {}
-    for name, (way, strengths) in _WAYS.items():
-        print(f"classifier guidance of the bundled ddpm: {name}")
-
-        def draw(s: float, num: int, way: dict[str, Any] = way) -> Tensor:
-            return ddpm.sample(num, 0, 64, labels=labels, guide=ByClassifier(guide, s), **way)
-
-        steered[name] = sweep("s", strengths, draw)
-    auto = {}
-    for family, way in _AUTO.items():
-        print(f"autoguidance of the bundled {family}")
-        model = cast("Diffusion", genmnist.load(family, "bundled", device="cpu"))
-        weaker = genmnist.load(family, "bundled:guide", device="cpu")
-        draw = functools.partial(beyond, model, weaker, way)
-        auto[family] = sweep("w", _BEYOND, draw)
+        for strength in (0.0, 3.0) if asked and sweep.letter == "w" and 3.0 in sweep.strengths else ():
+            share = kept(sweep.draw(strength, options.check, 1), 1)
+            print(f"  w = {strength:g}: {share:.2%} of {options.check:,} images carry the label asked for")
     if options.figure:
-        found = {"classifier-free (cfg), by w": free}
-        found |= {f"classifier (ddpm, {name}), by s": rows for name, rows in steered.items()}
-        found |= {f"a weaker model ({family}), by w": rows for family, rows in auto.items()}
-        chart(found).save(options.figure)
+        chart({name: rows for name, rows in found.items() if rows}).save(options.figure)
 
 
 if __name__ == "__main__":

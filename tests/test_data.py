@@ -130,6 +130,16 @@ def test_the_first_image_of_a_label(mnist: Splits) -> None:
         mnist.test.first(12)
 
 
+def test_labels_are_dealt_as_often_as_the_images_have_them(mnist: Splits) -> None:
+    for num, off in ((10, 1), (1000, 3), (10_000, 4)):
+        dealt = mnist.train.deal(num, seed=3).bincount(minlength=10)
+        assert dealt.sum() == num
+        asked = num * mnist.train.labels.bincount() / len(mnist.train)
+        assert (dealt - asked).abs().max() < off
+    assert torch.equal(mnist.train.deal(50, seed=3), mnist.train.deal(80, seed=3)[:50])
+    assert not torch.equal(mnist.train.deal(50, seed=3), mnist.train.deal(50, seed=4))
+
+
 def test_facts_cost_no_torch() -> None:
     script = (
         "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"

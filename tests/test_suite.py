@@ -117,6 +117,29 @@ def test_models_of_any_shape_are_measured(shape: Shape, tmp_path: Path) -> None:
     assert all(len(row) == len(heads) for row in rows)
 
 
+def test_labels_are_asked_for_as_often_as_the_training_images_have_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[list[int]] = []
+
+    class Listed(ConditionalDiffusion):
+        def draw(self, request: Request, first: int, count: int) -> Tensor:
+            asked.append([*request.labels])
+            return torch.rand(count, *GREY)
+
+    guided = dataclasses.replace(FAMILIES["cfg"], measures=("guidance",))
+    monkeypatch.setattr(suite, "FAMILIES", {"cfg": guided})
+    even, features = splits(GREY, 4), own_features(classifier(GREY, 4), "shapes")
+    data = even._replace(train=dataclasses.replace(even.train, labels=even.train.labels.clamp(2, 3)))
+    options = ConditionalOptions.of({"shape": GREY, "size": "tiny", "timesteps": 64, "classes": 4})
+    effort = dataclasses.replace(SMALL, num=40, guided=20)
+    suite.measure(Listed(options).place(CPU, "float32").eval(), data, features, effort, ignore)
+    assert len(asked) == 1 + 4  # the samples, and four strengths of guidance
+    for labels in asked:
+        assert {*labels} == {2, 3}
+        assert abs(labels.count(2) / len(labels) - 0.75) <= 0.05
+
+
 def test_images_from_anywhere_are_measured(tmp_path: Path) -> None:
     data, features = splits(COLOUR, 4), own_features(classifier(COLOUR, 4), "shapes")
     stages: list[str] = []

@@ -12,9 +12,10 @@ import hashlib
 import math
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Real
 from torch import Tensor
 
+_GOLDEN = (5**0.5 - 1) / 2
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -42,6 +43,25 @@ def reseed(device: torch.device, seed: int, *purpose: str | int) -> None:
         torch.cuda.manual_seed(number)
     elif device.type == "mps":
         torch.mps.manual_seed(number)
+
+
+def deal(
+    shares: Real[Tensor, " k"], seed: int, purpose: str, first: int, count: int
+) -> Int64[Tensor, " count"]:
+    """Return what samples `first` … `first + count - 1` are dealt of k things, by the share of each.
+
+    They are dealt evenly: u = u_0 + n phi modulo 1, with the golden ratio phi, has about as many of each in
+    any row of samples as there should be. Sample n's depends on the seed, the purpose and n alone.
+
+    >>> import torch
+    >>> deal(torch.tensor([1, 2, 1]), 0, "example", 0, 100).bincount().tolist()
+    [24, 51, 25]
+    """
+    start = derive(seed, purpose) / 2**63
+    n = torch.arange(first, first + count, dtype=torch.float64)
+    edges = shares.double().cpu().cumsum(0)
+    dealt = torch.searchsorted(edges / edges[-1].clamp_min(1e-9), (start + n * _GOLDEN) % 1, right=True)
+    return dealt.clamp_max(len(edges) - 1)
 
 
 def philox(counter: Int64[Tensor, "*n 4"], key: tuple[int, int]) -> Int64[Tensor, "*n 4"]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genmnist.data.facts import Shape, class_name
 from genmnist.errors import UsageError
-from genmnist.randomness import generator
+from genmnist.randomness import deal, generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +52,14 @@ class Dataset:
     def batch(self, index: Int64[Tensor, " b"]) -> tuple[Float[Tensor, "b c h w"], Int64[Tensor, " b"]]:
         """Return the images at `index`, scaled to [0, 1], and their labels."""
         return scale(self.images.index_select(0, index)), self.labels.index_select(0, index)
+
+    def deal(self, num: int, seed: int = 0) -> Int64[Tensor, " num"]:
+        """Return labels to ask a model for, each as often among so many as it is among those of this set.
+
+        Real images are seldom as many of each class. Of MNIST 10,000 real digits, a thousand of each, lie
+        four times as far from the test set as any 10,000 do (docs/results.md).
+        """
+        return deal(self.labels.bincount(), seed, "labels", 0, num)
 
     def number(self, label: int | str) -> int:
         """Return the label that a number is, or that is called so. Raises UsageError if none is."""

@@ -232,13 +232,12 @@ def measure(
         )
     drawn: list[Images] = []
     beyond: dict[str, Any] = {} if weaker is None else {"weaker": weaker}
-    request = model.request(seed, how=how, **beyond)
+    labels = data.train.deal(effort.num, seed) if model.classes else None
+    request = model.request(seed, labels=labels, how=how, **beyond)
     for batch in model.sample_batches(request, effort.num, family.batch_size, ranks):
         drawn.append(batch)
         watch("sampling", sum(map(len, drawn)) / effort.num)
-    images = torch.cat(drawn)
-    labels = request.sequence(0, len(images))
-    evaluation = measure_images(images, data, features, labels, watch)
+    evaluation = measure_images(torch.cat(drawn), data, features, labels, watch)
     task = Task(model, data, features, effort, watch, seed, how, beyond, ranks)
     found: dict[str, Any] = {}
     undefined: list[str] = []
@@ -312,15 +311,15 @@ def _guidance(task: Task) -> tuple[str, tuple[Guided, ...]]:
     model, features, count = task.model, task.features, task.effort.guided
     theirs = distances.fixed_subset(features.features(task.data.test.images), count)
     batch_size = FAMILIES[model.family].batch_size
-    how = task.how or model.how()
+    how, labels = task.how or model.how(), task.data.train.deal(count, task.seed)
+    asked: dict[str, Any] = {"labels": labels, **task.beyond}
     rows = []
     for number, strength in enumerate(_STRENGTHS):
         task.watch("guidance", number / len(_STRENGTHS))
         guided = how.replace({"guidance": strength})
-        images = model.sample(count, task.seed, batch_size, task.ranks, how=guided, **task.beyond)
+        images = model.sample(count, task.seed, batch_size, task.ranks, how=guided, **asked)
         found = features.features(images)
-        turns = torch.tensor(model.request().turns)
-        kept = features.decide(found) == turns[torch.arange(count) % len(turns)]
+        kept = features.decide(found) == labels
         like = distances.manifold(found[: len(theirs)], theirs)
         rows.append(Guided(strength, kept.double().mean().item(), like.precision, like.recall))
     return "guidance_sweep", tuple(rows)

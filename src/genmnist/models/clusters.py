@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from genmnist.data import Shape, scale
-from genmnist.randomness import derive, generator
+from genmnist.randomness import deal, generator
 
 _FITTED = 20_000  # images that clusters are found among, at most
 _PIXELS = 2**26  # of all these, at most
@@ -25,7 +25,6 @@ _AT_ONCE = 2**22
 _ROUNDS = 25
 _ROWS = 4096
 _SIDE = 16  # of what is compared, at most
-_GOLDEN = (5**0.5 - 1) / 2
 
 
 class Clusters(nn.Module):
@@ -70,16 +69,8 @@ class Clusters(nn.Module):
         return _nearest(features(images), self.centres)
 
     def deal(self, seed: int, first: int, count: int) -> Int64[Tensor, " count"]:
-        """Return the clusters of samples `first` … `first + count - 1` under `seed`, by their shares.
-
-        They are dealt evenly: u = u_0 + k phi modulo 1, with the golden ratio phi, has about as many of each
-        in any row of samples as there should be.
-        """
-        start = derive(seed, "clusters") / 2**63
-        k = torch.arange(first, first + count, dtype=torch.float64)
-        edges = self.shares.double().cpu().cumsum(0)
-        drawn = torch.searchsorted(edges / edges[-1].clamp_min(1e-9), (start + k * _GOLDEN) % 1, right=True)
-        return drawn.clamp_max(len(edges) - 1).to(self.shares.device)
+        """Return the clusters of samples `first` … `first + count - 1` under `seed`, dealt by the shares."""
+        return deal(self.shares, seed, "clusters", first, count).to(self.shares.device)
 
 
 def features(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b features"]:
