@@ -90,9 +90,10 @@ def test_an_old_configuration_is_read(tmp_path: Path) -> None:
 def test_a_run_with_an_old_configuration_is_taken_up(tmp_path: Path, idx_folder: Path) -> None:
     """It was validated on the test images, and is so to its end."""
     checksum = load(data_dir=idx_folder).checksum()
+    own = {"data_dir": str(idx_folder), "data_checksum": checksum, "precision": "float32"}
     run = Run(tmp_path / "run")
     run.folder.mkdir()
-    written(run.config_file, OLD_CONFIG | {"data_dir": str(idx_folder), "data_checksum": checksum})
+    written(run.config_file, OLD_CONFIG | own)
     genmnist.resume(run.folder)
     assert (run.summary.steps, run.metrics[-1].step) == (2, 2)
     model = genmnist.load("ddpm", run, device="cpu")

@@ -60,7 +60,7 @@ export function buildDiffusion(page, place) {
     options: ["shifted", "trailing", "leading", "log-snr"].map((name) => [name, name]), change: () => draw(), initial: suits("spacing"),
   });
   const eta = slider({ name: "eta", label: "Fresh noise η", min: 0, max: 1, step: 0.05, value: preferred.sampling[preferred.sampler].eta, change: () => draw(), initial: suits("eta") });
-  const temperature = slider({ name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, value: 1, change: () => draw() });
+  const temperature = slider({ name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, value: preferred.sampling[preferred.sampler].temperature, change: () => draw(), initial: suits("temperature") });
   const seed = number({ name: "seed", label: "Seed", min: 0, max: 2 ** 31, value: 0, change: () => draw() });
 
   /** @param {Partial<How>} [changes] */
