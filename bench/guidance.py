@@ -8,8 +8,8 @@ trained first and reads the test images; then it reads what the bundled models d
 of the bundled `cfg` by w, everywhere and in an interval of noise levels, classifier guidance of the bundled
 `ddpm` by s, and autoguidance of both by models that are smaller and were trained for less long, `--num`
 images each, of each label as many as training images have it; beside the share of labels kept stand the
-Fréchet distance to the test images, as a multiple of the floor (that of as many real training images), and
-precision and recall against as many test images. At w = 0 and w = 3 the share is measured on `--check`
+Fréchet distance to the test images, and precision and recall against as many of them; real training images
+come first. At w = 0 and w = 3 the share is measured on `--check`
 images. What is in the file `--rows` is not measured again; `--only` leaves out sweeps whose names begin
 otherwise, but for those in the file.
 """
@@ -24,7 +24,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -36,6 +35,7 @@ from genmnist.device import choose_device, describe_machine
 from genmnist.evaluation import distances
 from genmnist.figures.curves import Chart, Panel
 from genmnist.models import ByClassifier, Diffusion
+from real_digits import dealt
 
 _W = (-1.0, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0)
 _W_WITHIN = (0.5, 1.0, 2.0, 4.0)
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
     strength: float
     kept: float  # share of the labels
-    ratio: float  # distance over that of real images
+    distance: float
     precision: float
     recall: float
     rate: float  # images a second
@@ -78,7 +78,7 @@ def chart(found: dict[str, list[Row]]) -> Chart:
     for first in range(0, len(found), _COLUMNS):
         some = [*found.items()][first : first + _COLUMNS]
         panels.append([
-            Panel(lines(rows, ratio="distance"), "strength", "distance / floor", name, log=True)
+            Panel(lines(rows, distance="distance"), "strength", "distance", name, log=True)
             for name, rows in some
         ])  # fmt: skip
         panels.append([Panel(lines(rows, **shares), "strength", "share", shares=True) for _, rows in some])
@@ -148,13 +148,12 @@ def main() -> None:
 
     features = distances.bundled_features(choose_device("cpu"))
     theirs = features.features(test.images)
-    generator = torch.Generator().manual_seed(0)
-    draws = [torch.randperm(len(train), generator=generator)[: options.num] for _ in range(_FLOOR_DRAWS)]
+    draws = [dealt(train, train.deal(options.num, seed), seed) for seed in range(_FLOOR_DRAWS)]
     real = [features.features(train.images[draw]) for draw in draws]
     floor = sum(distances.frechet(part, theirs) for part in real) / len(real)
     likeness = distances.manifold(real[0], theirs[: options.num])
-    print(f"{options.num} real training images: distance {floor:.4f}, precision {likeness.precision:.3f}, "
-          f"recall {likeness.recall:.3f}")  # fmt: skip
+    print(f"{options.num} real training images, dealt: distance {floor:.4f}, precision "
+          f"{likeness.precision:.3f}, recall {likeness.recall:.3f}")  # fmt: skip
 
     def row(sweep: Sweep, strength: float) -> Row:
         started = time.perf_counter()
@@ -162,8 +161,8 @@ def main() -> None:
         rate = options.num / (time.perf_counter() - started)
         found = features.features(images)
         like = distances.manifold(found, theirs[: options.num])
-        ratio = distances.frechet(found, theirs) / floor
-        return Row(strength, kept(images, 0), ratio, like.precision, like.recall, rate)
+        distance = distances.frechet(found, theirs)
+        return Row(strength, kept(images, 0), distance, like.precision, like.recall, rate)
 
     def kept(images: Tensor, seed: int) -> float:
         return (judge.verdicts(reader, images) == train.deal(len(images), seed)).double().mean().item()
@@ -183,9 +182,8 @@ def main() -> None:
                     options.rows.write_text(json.dumps(known))
         for one in found[sweep.name]:
             print(
-                f"  {sweep.letter} = {one.strength:5.2f}   label {one.kept:7.2%}   distance "
-                f"{one.ratio * floor:6.3f}, {one.ratio:6.2f} times the floor   precision "
-                f"{one.precision:.3f}   recall {one.recall:.3f}   {one.rate:5.0f} images/s",
+                f"  {sweep.letter} = {one.strength:5.2f}   label {one.kept:7.2%}   "
+                f"distance {one.distance:6.3f}   precision {one.precision:.3f}   recall {one.recall:.3f}   {one.rate:5.0f} images/s",
                 flush=True,
             )
         for strength in (0.0, 3.0) if asked and sweep.letter == "w" and 3.0 in sweep.strengths else ():

@@ -16,9 +16,21 @@ import torch
 from torch import Tensor
 
 from genmnist import api
-from genmnist.data import load
+from genmnist.data import Dataset, load
 from genmnist.device import choose_device, describe_machine
 from genmnist.evaluation import distances
+
+
+def order(data: Dataset, seed: int) -> Tensor:
+    """Return the numbers of all images in an order of chance."""
+    return torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+
+
+def dealt(data: Dataset, labels: Tensor, seed: int) -> Tensor:
+    """Return the numbers of the first images in the order of that seed that have these labels."""
+    mixed = order(data, seed)
+    own, wanted = data.labels[mixed], labels.bincount()
+    return torch.cat([mixed[own == label][:count] for label, count in enumerate(wanted.tolist())])
 
 
 def main() -> None:
@@ -29,19 +41,12 @@ def main() -> None:
     print(f"{describe_machine()}; {api.versions()}")
     space, data = distances.bundled_features(choose_device("cpu")), load("mnist").validated_on_test()
     ours, theirs = (space.features(part.images) for part in (data.train, data.test))
-    own = data.train.labels
-
-    def with_labels(order: Tensor, labels: Tensor) -> Tensor:
-        """Return the first of the images in this order that have so many of each label."""
-        return torch.cat([order[own[order] == k][: int((labels == k).sum())] for k in range(data.classes)])
-
     print("    n   any                  as many of each      dealt")
     for num in map(int, options.nums.split(",")):
         found: list[list[float]] = []
         for seed in range(options.sets):
-            order = torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))
-            even, dealt = torch.arange(num) % data.classes, data.train.deal(num, seed)
-            draws = order[:num], with_labels(order, even), with_labels(order, dealt)
+            shares = torch.arange(num) % data.classes, data.train.deal(num, seed)
+            draws = order(data.train, seed)[:num], *(dealt(data.train, labels, seed) for labels in shares)
             found.append([distances.frechet(ours[draw], theirs) for draw in draws])
         columns = [f"{statistics.mean(c):.4f} ± {statistics.stdev(c):.4f}" for c in zip(*found, strict=True)]
         print(f"{num:6}  " + "      ".join(columns), flush=True)
