@@ -183,7 +183,8 @@ def main() -> None:
         for one in found[sweep.name]:
             print(
                 f"  {sweep.letter} = {one.strength:5.2f}   label {one.kept:7.2%}   "
-                f"distance {one.distance:6.3f}   precision {one.precision:.3f}   recall {one.recall:.3f}   {one.rate:5.0f} images/s",
+                f"distance {one.distance:6.3f}   precision {one.precision:.3f}   "
+                f"recall {one.recall:.3f}   {one.rate:5.0f} images/s",
                 flush=True,
             )
         for strength in (0.0, 3.0) if asked and sweep.letter == "w" and 3.0 in sweep.strengths else ():
