@@ -36,7 +36,7 @@ Watch = Callable[[int, str], None]  # called with how many models are packed, an
 _DIGITS = 1000  # test digits that the page carries
 _SAMPLERS = ("dpm-solver", "ddim", "heun", "ancestral", "consistency")  # those of js/samplers.js
 _TARGETS = ("epsilon", "x0", "v", "flow", "categorical")  # those of js/targets.js
-_SETTINGS = ("steps", "spacing", "eta", "guidance")  # what the page sets of each
+_SETTINGS = ("steps", "spacing", "eta", "temperature", "guidance")  # what the page sets of each
 _MOST_STEPS = 100  # in a browser
 
 Codes = Float[np.ndarray, "n latent"]

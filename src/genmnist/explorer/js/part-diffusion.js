@@ -85,6 +85,7 @@ export function buildDiffusion(page, place) {
     steps.set(String(best.steps), true);
     spacing.set(best.spacing, true);
     eta.set(String(best.eta), true);
+    temperature.set(String(best.temperature), true);
     if (suit) guidance.set(String(best.guidance), true);
     settle();
     remember();

@@ -61,7 +61,7 @@ const apart = (a, b) => 127.5 * Math.sqrt(a.reduce((sum, value, k) => sum + (val
 export function buildMeasure(page, place) {
   const { engine, data } = page;
   /** @param {Info} info */
-  const suited = (info) => ({ ...info.sampling[info.sampler], sampler: info.sampler, variance: "beta", temperature: 1, guidance: 0 });
+  const suited = (info) => ({ ...info.sampling[info.sampler], sampler: info.sampler, variance: "beta", guidance: 0 });
   /** @param {Float32Array} images */
   const read = async (images) => {
     const shares = await engine.ask("classify", { images: images.map((value) => Math.min(Math.max((value + 1) / 2, 0), 1)) });
