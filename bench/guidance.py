@@ -42,7 +42,6 @@ _W_WITHIN = (0.5, 1.0, 2.0, 4.0)
 _INTERVAL: dict[str, Any] = {"guide_below": 0.7}  # the best of those tried (docs/results.md)
 _S = (0.0, 1.0, 2.0, 4.0, 8.0)
 _BEYOND = (0.0, 0.3, 0.5, 0.7, 1.0, 2.0)
-_COLUMNS = 3
 _FLOOR_DRAWS = 10
 
 
@@ -67,7 +66,7 @@ class Sweep(NamedTuple):
 
 
 def chart(found: dict[str, list[Row]]) -> Chart:
-    """Return what a strength changes: distances above, shares below, three names in a row."""
+    """Return what a strength changes: distances above, shares below, up to three names in a row."""
 
     def lines(rows: list[Row], **names: str) -> dict[str, tuple[list[float], list[float]]]:
         strengths = [row.strength for row in rows]
@@ -75,8 +74,9 @@ def chart(found: dict[str, list[Row]]) -> Chart:
 
     shares = {"kept": "label kept", "precision": "precision", "recall": "recall"}
     panels = []
-    for first in range(0, len(found), _COLUMNS):
-        some = [*found.items()][first : first + _COLUMNS]
+    columns = next(columns for columns in (3, 2, 1) if len(found) % columns == 0)
+    for first in range(0, len(found), columns):
+        some = [*found.items()][first : first + columns]
         panels.append([
             Panel(lines(rows, distance="distance"), "strength", "distance", name, log=True)
             for name, rows in some
