@@ -7,10 +7,9 @@ Each model draws `--sets` times `--num` images by each number of steps and each 
 many as training images have it: the mean of their Fréchet distances to the 10,000 test images in the features
 of the bundled classifier, and of the first set precision, recall, the share that is nearer to a training
 image than 1 % of real images are, and, of a model with labels, the share that the classifier reads as asked.
-Beside it stand the bundled `ddpm` and `cfg` by
-their default sampler, images a second, and how many times those of the reference: 64 images by 1000 ancestral
-steps of the report's network (bench/reference_ddpm.py), whose weights are random, since they do not change
-its speed. Same cores, one run, in turns; medians.
+Beside it stand the bundled `ddpm` and `cfg` by their default sampler, images a second, and how many times
+those of the reference: 64 images by 1000 ancestral steps of the report's network (bench/reference_ddpm.py),
+whose weights are random, since they do not change its speed. Same cores, one run, in turns; medians.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How guidance trades diversity for truth to the label, in all of its kinds.
 
     python bench/guidance.py [--num 2000] [--check 10000] [--figure docs/images/guidance.png] [--judge FILE]
-                             [--rows FILE] [--only auto,…]
+                             [--rows FILE] [--only classifier-free,…]
 
 A judge (bench/judge.py), which shares neither architecture nor seed with any network in the package, is
 trained first and reads the test images; then it reads what the bundled models draw. Classifier-free guidance
@@ -9,9 +9,8 @@ of the bundled `cfg` by w, everywhere and in an interval of noise levels, classi
 `ddpm` by s, and autoguidance of both by models that are smaller and were trained for less long, `--num`
 images each, of each label as many as training images have it; beside the share of labels kept stand the
 Fréchet distance to the test images, and precision and recall against as many of them; real training images
-come first. At w = 0 and w = 3 the share is measured on `--check`
-images. What is in the file `--rows` is not measured again; `--only` leaves out sweeps whose names begin
-otherwise, but for those in the file.
+come first. At w = 0 and w = 3 the share is measured on `--check` images. What is in the file `--rows` is not
+measured again; `--only` leaves out sweeps whose names begin otherwise, but for those in the file.
 """
 
 from __future__ import annotations

@@ -110,12 +110,8 @@ def _diffusion(family: str, model: Diffusion) -> dict[str, Any]:
             f"the explorer knows models that predict {', '.join(_TARGETS)}, and {family} predicts "
             f"{document.target:.40}: leave it out"
         )
-    sampling = {
-        name: {key: way.options.get(key, 0.0) for key in _SETTINGS}
-        | {"steps": min(way.options["steps"], _MOST_STEPS)}
-        for name, way in document.ways.items()
-        if name in _SAMPLERS
-    }
+    sampling = {name: _settings(way.options) for name, way in document.ways.items() if name in _SAMPLERS}
+    few = [model.how(steps=steps).asdict() for steps in (1, 2, 4) if document.default == "consistency"]
     return {
         "name": family,
         "title": FAMILIES[family].title,
@@ -129,8 +125,13 @@ def _diffusion(family: str, model: Diffusion) -> dict[str, Any]:
         "log_snrs": document.schedule.log_snrs,
         "sampling": sampling,
         "sampler": document.default,
-        "few": [1, 2, 4] if document.default == "consistency" else [],
+        "few": [_settings(options) for options in few],
     }
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page sets of a way of sampling."""
+    return {key: options.get(key, 0.0) for key in _SETTINGS} | {"steps": min(options["steps"], _MOST_STEPS)}
 
 
 def _vae(model: VAE, test: Dataset, codes: Codes, labels: Labels) -> dict[str, Any]:

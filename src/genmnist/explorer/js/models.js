@@ -29,7 +29,7 @@ import { denoised } from "./targets.js";
  * @property {number[]} log_snrs
  * @property {Record<string, any>} sampling the settings that suit each sampler
  * @property {string} sampler the default one
- * @property {number[]} few numbers of steps that it was made for, if it was made for few
+ * @property {Record<string, any>[]} few the settings that suit each number of steps that it was made for, if it was made for few
  */
 
 /**

@@ -200,7 +200,11 @@ export function buildDiffusion(page, place) {
     });
   });
   const lengths = [1, 2, 4, 8, 16, 32, 64];
-  const rivals = [...lengths.map((count) => ({ model: "", count })), ...models.flatMap((one) => one.few.map((count) => ({ model: one.name, count })))];
+  /** @type {{model: string, changes: Record<string, any>}[]} */
+  const rivals = [
+    ...lengths.map((count) => ({ model: "", changes: { steps: count } })),
+    ...models.flatMap((one) => one.few.map((settings) => ({ model: one.name, changes: { ...settings, sampler: one.sampler } }))),
+  ];
   const race = gallery(shape, rivals.length, "drawn in fewer or more steps");
   const raced = button("Draw it in fewer and in more steps", () => {
     void task(`${rivals.length} images are drawn.`, async (signal) => {
@@ -208,11 +212,9 @@ export function buildDiffusion(page, place) {
       const images = [];
       /** @type {string[]} */
       const told = [];
-      for (const { model: other, count } of rivals) {
-        const asked = {
-          model: other || info().name, how: how({ steps: count, ...(other ? { sampler: "consistency", spacing: "trailing", guidance: 0 } : {}) }), labels: labels(),
-          seed: seed.value(), first: 0, count: 1,
-        };
+      for (const { model: other, changes } of rivals) {
+        const asked = { model: other || info().name, how: how(changes), labels: labels(), seed: seed.value(), first: 0, count: 1 };
+        const count = changes.steps;
         const { x, calls } = await engine.ask("trace", asked, { signal });
         images.push(x);
         told.push(`${other ? `${other}, ` : ""}${count} step${count > 1 ? "s" : ""}, ${calls} call${calls > 1 ? "s" : ""}`);
