@@ -198,6 +198,10 @@ def test_the_page_draws_by_a_run_what_python_draws(
     ) as page:
         page.get_by_text(f"Drawn in {calls} calls").wait_for()
         assert np.abs(grey(page, ".trio figure:nth-child(1) canvas") - wanted).max() <= 2
+        if family == "few":
+            page.get_by_role("button", name="Draw it in fewer").click()
+            page.get_by_text("few, 2 steps, 4 calls").wait_for()
+            assert np.abs(grey(page, "figure:has-text('few, 2 steps') canvas") - wanted).max() <= 2
 
 
 def test_what_the_page_does_not_know_is_left_out() -> None:
