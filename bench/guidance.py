@@ -8,8 +8,8 @@ trained first and reads the test images; then it reads what the bundled models d
 of the bundled `cfg` by w, everywhere and in an interval of noise levels, classifier guidance of the bundled
 `ddpm` by s, and autoguidance of both by models that are smaller and were trained for less long, `--num`
 images each, of each label as many as training images have it; beside the share of labels kept stand the
-Fréchet distance to the test images, and precision and recall against as many of them; real training images
-come first. At w = 0 and w = 3 the share is measured on `--check` images. What is in the file `--rows` is not
+Fréchet distance to the test images, precision and recall against as many of them, and near-copies of training
+images; real training images come first. At w = 0 and w = 3 the share is measured on `--check` images. What is in the file `--rows` is not
 measured again; `--only` leaves out sweeps whose names begin otherwise, but for those in the file.
 """
 
@@ -31,7 +31,7 @@ import judge
 from genmnist import api
 from genmnist.data import Splits, load
 from genmnist.device import choose_device, describe_machine
-from genmnist.evaluation import distances
+from genmnist.evaluation import distances, neighbours
 from genmnist.figures.curves import Chart, Panel
 from genmnist.models import ByClassifier, Diffusion
 from real_digits import dealt
@@ -52,6 +52,7 @@ class Row(NamedTuple):
     distance: float
     precision: float
     recall: float
+    copies: float  # share that are nearer to a training image than 99 % of the test images are
     rate: float  # images a second
 
 
@@ -154,6 +155,8 @@ def main() -> None:
     print(f"{options.num} real training images, dealt: distance {floor:.4f}, precision "
           f"{likeness.precision:.3f}, recall {likeness.recall:.3f}")  # fmt: skip
 
+    limits = neighbours.thresholds(data, features.classes)
+
     def row(sweep: Sweep, strength: float) -> Row:
         started = time.perf_counter()
         images = sweep.draw(strength, options.num, 0)
@@ -161,7 +164,8 @@ def main() -> None:
         found = features.features(images)
         like = distances.manifold(found, theirs[: options.num])
         distance = distances.frechet(found, theirs)
-        return Row(strength, kept(images, 0), distance, like.precision, like.recall, rate)
+        copies = neighbours.near_copies(images, features.decide(found), train.images, limits).share
+        return Row(strength, kept(images, 0), distance, like.precision, like.recall, copies, rate)
 
     def kept(images: Tensor, seed: int) -> float:
         return (judge.verdicts(reader, images) == train.deal(len(images), seed)).double().mean().item()
@@ -183,7 +187,7 @@ def main() -> None:
             print(
                 f"  {sweep.letter} = {one.strength:5.2f}   label {one.kept:7.2%}   "
                 f"distance {one.distance:6.3f}   precision {one.precision:.3f}   "
-                f"recall {one.recall:.3f}   {one.rate:5.0f} images/s",
+                f"recall {one.recall:.3f}   near-copies {one.copies:.2%}   {one.rate:5.0f} images/s",
                 flush=True,
             )
         for strength in (0.0, 3.0) if asked and sweep.letter == "w" and 3.0 in sweep.strengths else ():

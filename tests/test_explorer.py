@@ -202,6 +202,10 @@ def test_the_page_draws_by_a_run_what_python_draws(
             page.get_by_role("button", name="Draw it in fewer").click()
             page.get_by_text("few, 2 steps, 4 calls").wait_for()
             assert np.abs(grey(page, "figure:has-text('few, 2 steps') canvas") - wanted).max() <= 2
+            page.get_by_role("slider", name="Steps").press("ArrowLeft")
+            page.get_by_text("Drawn in 2 calls").wait_for()  # from the less noise that suits one step
+            wanted = model.sample(1, seed=2, steps=1, **asked)[0].numpy().astype(int)
+            assert np.abs(grey(page, ".trio figure:nth-child(2) canvas") - wanted).max() <= 2
 
 
 def test_what_the_page_does_not_know_is_left_out() -> None:

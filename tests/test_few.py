@@ -157,7 +157,7 @@ def test_options_of_a_source_are_kept() -> None:
 
 
 def test_fewer_steps_begin_from_less_noise() -> None:
-    assert [FewSampling.choose(steps=steps).temperature for steps in (1, 2, 4)] == [0.9, 0.95, 0.975]
+    assert [FewSampling.choose(steps=steps).temperature for steps in (1, 2, 4)] == [0.8, 0.95, 0.9875]
     assert FewSampling.choose(steps=1, temperature=1.0).temperature == 1
     assert FewSampling.choose("dpm-solver").temperature == 1
     assert FewSampling.deterministic().temperature == 1

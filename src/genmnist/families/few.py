@@ -65,12 +65,12 @@ class FewSampling(GuidedSampling, frozen=True, kw_only=True):
     def choose(cls, sampler: str | None = None, **changes: Any) -> Self:
         """Return how to sample, as in any diffusion model, but from less noise the fewer the steps are.
 
-        Jumps from 1 - 0.1 / steps of the noise are likelier to hit a digit (docs/results.md).
+        Jumps from 1 - 0.2 / steps^2 of the noise are likelier to hit a digit (docs/results.md).
         """
         how = super().choose(sampler, **changes)
         if how.sampler != cls.default_sampler or changes.get("temperature") is not None:
             return how
-        return how.replace({"temperature": 1 - 0.1 / how.steps})
+        return how.replace({"temperature": 1 - 0.2 / how.steps**2})
 
 
 FEW = Family(

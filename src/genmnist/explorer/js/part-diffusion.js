@@ -39,8 +39,17 @@ export function buildDiffusion(page, place) {
   });
   /** @returns {Info} */
   const info = () => models.find((one) => one.name === model.get()) ?? models[0];
-  /** What a setting is at first: as it suits the sampler. @param {string} setting */
-  const suits = (setting) => () => String(info().sampling[sampler.get()][setting]);
+  /** What suits the sampler and, in a model of few steps, how many there are. */
+  const suited = () => {
+    const { few, sampler: own, sampling } = info();
+    return (sampler.get() === own && few.findLast((one) => one.steps <= steps.value())) || sampling[sampler.get()];
+  };
+  /** What a setting is at first. @param {string} setting */
+  const suits = (setting) => () => String(suited()[setting]);
+  const stepped = () => {
+    if (info().few.length) temperature.set(suits("temperature")(), true);
+    draw();
+  };
   const label = choice({
     name: "label", label: "Draw a", value: "7",
     options: [["any", "any"], ...data.class_names.map((name, k) => /** @type {[string, string]} */ ([String(k), name]))], change: () => draw(),
@@ -54,13 +63,13 @@ export function buildDiffusion(page, place) {
     options: [...new Set(models.flatMap((one) => Object.keys(one.sampling)))].map((name) => [name, name]), change: () => changed(false),
     initial: () => info().sampler,
   });
-  const steps = slider({ name: "steps", label: "Steps", min: 1, max: 100, step: 1, value: preferred.sampling[preferred.sampler].steps, change: () => draw(), initial: suits("steps") });
+  const steps = slider({ name: "steps", label: "Steps", min: 1, max: 100, step: 1, value: preferred.sampling[preferred.sampler].steps, change: stepped, initial: () => String(info().sampling[sampler.get()].steps) });
   const spacing = choice({
     name: "spacing", label: "Spacing", list: true, value: preferred.sampling[preferred.sampler].spacing,
     options: ["shifted", "trailing", "leading", "log-snr"].map((name) => [name, name]), change: () => draw(), initial: suits("spacing"),
   });
   const eta = slider({ name: "eta", label: "Fresh noise η", min: 0, max: 1, step: 0.05, value: preferred.sampling[preferred.sampler].eta, change: () => draw(), initial: suits("eta") });
-  const temperature = slider({ name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.05, value: preferred.sampling[preferred.sampler].temperature, change: () => draw(), initial: suits("temperature") });
+  const temperature = slider({ name: "temperature", label: "Temperature", min: 0, max: 2, step: 0.0125, value: preferred.sampling[preferred.sampler].temperature, change: () => draw(), initial: suits("temperature") });
   const seed = number({ name: "seed", label: "Seed", min: 0, max: 2 ** 31, value: 0, change: () => draw() });
 
   /** @param {Partial<How>} [changes] */
@@ -79,10 +88,10 @@ export function buildDiffusion(page, place) {
 
   /** Show and hide what a model and a sampler take. @param {boolean} suit take the settings that suit them */
   function changed(suit) {
-    const { sampling, classes, sampler: suited } = info();
-    if (suit || !(sampler.get() in sampling)) sampler.set(suited, true);
-    const best = sampling[sampler.get()];
-    steps.set(String(best.steps), true);
+    const { sampling, classes, sampler: own } = info();
+    if (suit || !(sampler.get() in sampling)) sampler.set(own, true);
+    steps.set(String(sampling[sampler.get()].steps), true);
+    const best = suited();
     spacing.set(best.spacing, true);
     eta.set(String(best.eta), true);
     temperature.set(String(best.temperature), true);
