@@ -41,6 +41,8 @@ _W_WITHIN = (0.5, 1.0, 2.0, 4.0)
 _INTERVAL: dict[str, Any] = {"guide_below": 0.7}  # the best of those tried (docs/results.md)
 _S = (0.0, 1.0, 2.0, 4.0, 8.0)
 _BEYOND = (0.0, 0.3, 0.5, 0.7, 1.0, 2.0)
+_BEYOND_WITHIN = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+_BEYOND_INTERVAL: dict[str, Any] = {"guide_below": 0.8}
 _FLOOR_DRAWS = 10
 
 
@@ -118,11 +120,12 @@ def sweeps(data: Splits) -> list[Sweep]:
         return model.sample(num, seed, 64, labels=labels, **way, **beyond)
 
     within = functools.partial(by_label, **_INTERVAL)
+    unlabelled = functools.partial(auto, cfg, guidance=0.0, **_BEYOND_INTERVAL)
     ancestral = functools.partial(by_classifier, sampler="ancestral", steps=50)
     return [
         Sweep("classifier-free (cfg)", "w", _W, by_label),
         Sweep("classifier-free in an interval (cfg)", "w", _W_WITHIN, within),
-        Sweep("a weaker model (cfg, w = 0)", "w", _BEYOND, functools.partial(auto, cfg, guidance=0.0)),
+        Sweep("a weaker model in an interval (cfg, w = 0)", "w", _BEYOND_WITHIN, unlabelled),
         Sweep("classifier (ddpm)", "s", _S, by_classifier),
         Sweep("classifier (ddpm, ancestral)", "s", _S, ancestral),
         Sweep("a weaker model (ddpm)", "w", _BEYOND, functools.partial(auto, ddpm)),

@@ -36,7 +36,7 @@ class Panel:
 
     def paint(self, axes: Axes, style: Style) -> None:
         """Draw the lines."""
-        from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+        from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 
         for number, (name, (x, y)) in enumerate(self.lines.items()):
             kind = number % len(style.lines)
@@ -49,6 +49,9 @@ class Panel:
             axes.set_yscale("log")
             for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
                 axis(StrMethodFormatter("{x:g}"))
+            low, high = axes.get_ylim()
+            if high > 10 * low:  # of more than one decade, nine labels each have no room
+                axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         if self.shares:
             axes.set_ylim(-0.02, 1.02)
         if self.falling:
