@@ -9,8 +9,9 @@ of the bundled `cfg` by w, everywhere and in an interval of noise levels, classi
 `ddpm` by s, and autoguidance of both by models that are smaller and were trained for less long, `--num`
 images each, of each label as many as training images have it; beside the share of labels kept stand the
 Fréchet distance to the test images, precision and recall against as many of them, and near-copies of training
-images; real training images come first. At w = 0 and w = 3 the share is measured on `--check` images. What is in the file `--rows` is not
-measured again; `--only` leaves out sweeps whose names begin otherwise, but for those in the file.
+images; real training images come first. At w = 0 and w = 3 the share is measured on `--check` images. What is
+in the file `--rows` is not measured again; `--only` leaves out sweeps whose names begin otherwise, but for
+those in the file.
 """
 
 from __future__ import annotations
