@@ -23,16 +23,14 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 import genmnist
+import profiled
 from genmnist import api
-from genmnist.device import describe_machine, gigaflops
+from genmnist.device import describe_machine
 from genmnist.models import Diffusion
 
 _BATCH = 64
-_SHOWN = 8  # kinds of operation
 _TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -71,24 +69,7 @@ def main() -> None:
     model: Any = genmnist.load("ddpm", "bundled", device="cpu")
     print(f"{describe_machine()}, {model.precision}; {api.versions()}")
 
-    model.sample(_BATCH, 0, _BATCH)
-    with FlopCounterMode(display=False) as counted:
-        model.sample(_BATCH, 0, _BATCH)
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        model.sample(_BATCH, 0, _BATCH)
-    kinds = sorted(profiled.key_averages(), key=lambda kind: -kind.self_cpu_time_total)
-    whole = sum(kind.self_cpu_time_total for kind in kinds)
-    for kind in kinds[:_SHOWN]:
-        print(f"  {kind.key:40} {kind.self_cpu_time_total / whole:6.1%}   {kind.count:6} calls")
-    started = time.perf_counter()
-    model.sample(_BATCH, 0, _BATCH)
-    passed = time.perf_counter() - started
-    reached = counted.get_total_flops() / passed / 1e9
-    rate = gigaflops(torch.device("cpu"), getattr(torch, model.precision))
-    print(
-        f"{counted.get_total_flops() / _BATCH / 1e9:.2f} billion operations an image; {reached:.0f} billion "
-        f"a second, {reached / rate:.0%} of the {rate:.0f} of large matrix products"
-    )
+    profiled.tell(lambda: model.sample(_BATCH, 0, _BATCH), _BATCH, model.precision)
 
     base = pace(model, options.num, _BATCH, options.rounds)
     for batch in (1, 8, 32, _BATCH, 256):
