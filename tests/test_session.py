@@ -154,7 +154,10 @@ def test_compiling_needs_a_compiler(
 # A warm start
 
 
-def test_a_run_goes_on_from_finished_weights(tmp_path: Path, idx_folder: Path) -> None:
+def test_a_run_goes_on_from_finished_weights(
+    tmp_path: Path, idx_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where there is no run of any family
     first = train(tmp_path / "first", idx_folder)
     begun: list[dict[str, torch.Tensor]] = []
 
@@ -171,8 +174,10 @@ def test_a_run_goes_on_from_finished_weights(tmp_path: Path, idx_folder: Path) -
     header, _ = genmnist.info(second.folder)
     assert isinstance(header, ModelHeader)
     assert header.training.start == second.config.start
-    bundled = genmnist.train("vae", data_dir=idx_folder, start="bundled", steps=1, out=tmp_path / "third")
-    assert bundled.config.options["hidden"] == 400
+    for number, start in enumerate(("bundled", "vae")):
+        third = tmp_path / f"third-{number}"
+        bundled = genmnist.train("vae", data_dir=idx_folder, start=start, steps=1, out=third)
+        assert (bundled.config.options["hidden"], bundled.config.start) == (400, "the bundled vae")
     with pytest.raises(GenmnistError, match="holds a vae, not a ddpm"):
         genmnist.train("ddpm", start=first.folder, steps=1, out=tmp_path / "fourth")
     assert not (tmp_path / "fourth").exists()

@@ -119,10 +119,24 @@ def find(family: str | None = None, model: str | Path | Run | None = None, varia
 
 
 def find_source(family: Family, start: str | Path | Run) -> Found:
-    """Say which file the model is that a training goes on from. Raises as `find` does."""
+    """Say which file the model is that a training goes on from; a family is its latest run, else bundled.
+
+    Raises:
+        UsageError: it is the name of a family that is no beginning for this one; and as `find` does.
+    """
     if start in family.sources:
         return find(str(start))
-    return find(family.name, start)
+    if not isinstance(start, str) or start not in FAMILIES or Path(start).exists():
+        return find(family.name, start)
+    if start != family.name:
+        raise no_beginning(family, start)
+    return find(start)
+
+
+def no_beginning(family: Family, start: str) -> UsageError:
+    """Return what to say of a model, or a family, that a training of this family cannot go on from."""
+    known = " or ".join(f"a {name}" for name in (*family.sources, family.name))
+    return UsageError(f"a {family.name} cannot go on from {start}: `start` takes {known}")
 
 
 def find_data(

@@ -36,7 +36,7 @@ from genmnist.randomness import reseed
 from genmnist.registry import DATASETS, FAMILIES, NETWORKS, UnknownNameError
 from genmnist.runs import checkpoint
 from genmnist.runs.documents import Config, identity, write_metrics
-from genmnist.runs.find import find_source
+from genmnist.runs.find import find_source, no_beginning
 from genmnist.runs.folder import Run
 from genmnist.threads import can_choose
 from genmnist.training import recorder
@@ -252,11 +252,8 @@ def _source(family: Family, start: str | Path | Run, network: nn.Module | None) 
     """
     found = find_source(family, start)
     model, _ = checkpoint.load(found.path, None if family.sources else family.name, network)
-    if model.family not in (known := (*family.sources, family.name)):
-        raise UsageError(
-            f"a {family.name} cannot go on from {found.origin}, which is a {model.family}: `start` takes "
-            f"{' or '.join(known)}"
-        )
+    if model.family not in (*family.sources, family.name):
+        raise no_beginning(family, f"{found.origin}, which is a {model.family}")
     return model, found.origin
 
 
