@@ -43,7 +43,7 @@ _INTERVAL: dict[str, Any] = {"guide_below": 0.7}  # the best of those tried (doc
 _S = (0.0, 1.0, 2.0, 4.0, 8.0)
 _BEYOND = (0.0, 0.3, 0.5, 0.7, 1.0, 2.0)
 _BEYOND_WITHIN = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
-_BEYOND_INTERVAL: dict[str, Any] = {"guide_below": 0.8}
+_BEYOND_INTERVAL: dict[str, Any] = {"guide_below": 0.8}  # where labels are lost
 _FLOOR_DRAWS = 10
 
 

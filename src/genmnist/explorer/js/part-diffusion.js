@@ -39,15 +39,14 @@ export function buildDiffusion(page, place) {
   });
   /** @returns {Info} */
   const info = () => models.find((one) => one.name === model.get()) ?? models[0];
-  /** What suits the sampler and, in a model of few steps, how many there are. */
-  const suited = () => {
-    const { few, sampler: own, sampling } = info();
-    return (sampler.get() === own && few.findLast((one) => one.steps <= steps.value())) || sampling[sampler.get()];
-  };
+  /** What suits the number of steps, in a model of few. */
+  const forSteps = () => (sampler.get() === info().sampler ? info().few.findLast((one) => one.steps <= steps.value()) : undefined);
+  const suited = () => forSteps() ?? info().sampling[sampler.get()];
   /** What a setting is at first. @param {string} setting */
   const suits = (setting) => () => String(suited()[setting]);
   const stepped = () => {
-    if (info().few.length) temperature.set(suits("temperature")(), true);
+    const best = forSteps();
+    if (best) temperature.set(String(best.temperature), true);
     draw();
   };
   const label = choice({
